@@ -1,0 +1,53 @@
+"""What every backend does: answer lists of requests, each on its own terms."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+from backends.errors import BackendError
+from backends.messages import Label, Request, Response, Usage
+
+Outcome = Response | BackendError
+"""An answer, or the reason why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """What came back together: the outcomes of some requests, by their position in the list asked."""
+
+    outcomes: tuple[tuple[int, Outcome], ...]
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of all of these answers; servers tell only the sum for a list."""
+    requests_sent: int = 1
+    """HTTP requests that this took, retries included."""
+
+
+class Backend(Protocol):
+    """Whoever answers. An async context manager: whoever opens it closes it."""
+
+    async def __aenter__(self) -> Self:
+        """Open connections; sends nothing."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close connections."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+        """Yield the outcome of every request exactly once, as they arrive.
+
+        A failure of one request is an outcome and not an exception, so that the others keep their answers.
+        Closing the generator early cancels what is under way.
+        """
+        ...
+
+    async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
+        """Say how this backend can score each label with this model: by exact token ids, or by text.
+
+        Raises:
+            BackendError: The server cannot be asked.
+        """
+        ...

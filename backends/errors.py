@@ -1,0 +1,106 @@
+"""The ways in which no answer comes.
+
+The class of an error is the retry policy: `retrying.py` looks at its class attributes and nothing else.
+
+    BackendError
+    + BadRequestError         400, 404, 413, 422      sending it again cannot help
+      + UnknownModelError     404                     nor can sending it without its neighbours
+    + AuthenticationError     401, 403
+    + RateLimitError          429                     retryable
+    + ServerUnavailableError  503                     retryable
+    + ServerError             other 5xx               retryable, once
+      + AbortedError          200, but "abort"        retryable
+    + BackendTimeoutError     no answer in time       retryable
+    + BackendConnectionError  refused, reset, DNS     retryable
+    + ResponseFormatError     unreadable answer       retryable, once
+"""
+
+from typing import ClassVar
+
+
+class BackendError(Exception):
+    """No answer to a request.
+
+    Attributes:
+        retryable: Sending the same again may help.
+        max_retries: How often at most, where the retry policy would allow more; None leaves it to the policy.
+        blames_prompt: One prompt of a list may be the cause; the list is worth halving.
+    """
+
+    retryable: ClassVar[bool] = False
+    max_retries: ClassVar[int | None] = None
+    blames_prompt: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, status_code: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after_seconds = retry_after_seconds
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the keyword arguments: errors cross processes and are stored by Prefect."""
+        return (type(self), self.args, self.__dict__)
+
+
+class BadRequestError(BackendError):
+    """The server refuses this request: a prompt that is too long, a bad parameter, an unknown model."""
+
+    blames_prompt = True
+
+
+class UnknownModelError(BadRequestError):
+    """The server does not serve this model."""
+
+    blames_prompt = False
+
+
+class AuthenticationError(BackendError):
+    """The server wants another API key, or grants this one no access."""
+
+
+class RateLimitError(BackendError):
+    """The server asks for fewer requests."""
+
+    retryable = True
+
+
+class ServerUnavailableError(BackendError):
+    """The server is there but not ready, or its queue is full."""
+
+    retryable = True
+
+
+class ServerError(BackendError):
+    """The server failed on its own; a second time is seldom luckier than the first."""
+
+    retryable = True
+    max_retries = 1
+    blames_prompt = True
+
+
+class AbortedError(ServerError):
+    """The server answered 200 but dropped the request, as vLLM does when it shuts down or pauses."""
+
+    max_retries = None
+
+
+class BackendTimeoutError(BackendError):
+    """No answer within the time allowed."""
+
+    retryable = True
+    blames_prompt = True
+
+
+class BackendConnectionError(BackendError):
+    """No connection: refused, reset, or an unknown host."""
+
+    retryable = True
+
+
+class ResponseFormatError(BackendError):
+    """An answer, but not one that can be read or trusted."""
+
+    retryable = True
+    max_retries = 1
+    blames_prompt = True

@@ -1,0 +1,109 @@
+"""Sends a list of requests until each has an answer or a reason why not: backoff, then halving."""
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+
+from backends.base import Arrival, Outcome
+from backends.errors import BackendError
+from backends.messages import Request, Response, Usage
+
+T = TypeVar("T")
+
+Send = Callable[[Sequence[Request]], Awaitable[tuple[list[Response], Usage]]]
+"""One HTTP request for a list; raises a BackendError for the whole list."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter: before retry i, uniform(0, min(cap, initial * 2**(i-1))).
+
+    Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("full jitter").
+    """
+
+    max_attempts: int = 8
+    initial_seconds: float = 1.0
+    max_seconds: float = 30.0
+    max_retry_after_seconds: float = 600.0
+    """A server that asks for a longer pause than this is waited for this long."""
+
+    def wait_seconds(self, attempt: int, error: BackendError | None, rng: random.Random) -> float:
+        """Say how long to wait after attempt number `attempt` (from 1) has failed with `error`."""
+        jitter = rng.uniform(0, min(self.max_seconds, self.initial_seconds * 2 ** (attempt - 1)))
+        asked = error.retry_after_seconds if error else None
+        return jitter if asked is None else min(asked, self.max_retry_after_seconds) + jitter
+
+
+@dataclass(kw_only=True)
+class Retrier:
+    """Applies a policy; the pause and the dice are given, so that tests need neither."""
+
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    rng: random.Random = field(default_factory=random.Random)
+
+    async def call(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Call until it succeeds, or raise the last error.
+
+        Raises:
+            BackendError: It is not retryable, or was retried as often as the policy and its class allow.
+        """
+        seen: Counter[type[BackendError]] = Counter()
+
+        def is_worth_another(error: BaseException) -> bool:
+            if not isinstance(error, BackendError) or not error.retryable:
+                return False
+            seen[type(error)] += 1
+            return error.max_retries is None or seen[type(error)] <= error.max_retries
+
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            known = error if isinstance(error, BackendError) else None
+            return self.policy.wait_seconds(state.attempt_number, known, self.rng)
+
+        async def attempt() -> T:  # tenacity does not await what a plain lambda returns
+            return await send()
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_worth_another),
+            stop=stop_after_attempt(self.policy.max_attempts),
+            wait=wait,
+            sleep=self.sleep,
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+    async def answer(self, indexed: Sequence[tuple[int, Request]], send: Send) -> Arrival:
+        """Answer a list; where one prompt spoils it, halve it until that prompt stands alone."""
+        sent = 0
+
+        async def send_once() -> tuple[list[Response], Usage]:
+            nonlocal sent
+            sent += 1
+            return await send([request for _, request in indexed])
+
+        try:
+            responses, usage = await self.call(send_once)
+        except BackendError as error:
+            if error.blames_prompt and len(indexed) > 1:
+                middle = len(indexed) // 2
+                halves = [await self.answer(half, send) for half in (indexed[:middle], indexed[middle:])]
+                return _merged(halves, requests_sent=sent)
+            return Arrival(outcomes=tuple((index, error) for index, _ in indexed), requests_sent=sent)
+        outcomes: list[tuple[int, Outcome]] = [
+            (index, response) for (index, _), response in zip(indexed, responses, strict=True)
+        ]
+        return Arrival(outcomes=tuple(outcomes), usage=usage, requests_sent=sent)
+
+
+def _merged(arrivals: Sequence[Arrival], *, requests_sent: int) -> Arrival:
+    return Arrival(
+        outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
+        usage=sum((arrival.usage for arrival in arrivals), Usage()),
+        requests_sent=requests_sent + sum(arrival.requests_sent for arrival in arrivals),
+    )

@@ -1,0 +1,246 @@
+"""The OpenAI wire format, with vLLM's extensions: requests to a body, a reply to responses. Sends nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backends.errors import AbortedError, ResponseFormatError
+from backends.messages import Label, Request, Response, Usage
+
+TOP_LOGPROBS = 20
+"""What vLLM gives by default at most (`--max-logprobs`), and what the reference of ICM asks for."""
+
+NO_LOGPROB = -9000.0
+"""vLLM writes -9999.0 for minus infinity, and for what its V1 runner has lost (PR 51789)."""
+
+COMPLETE = frozenset({"stop", "length"})
+"""Reasons to finish after which the answer is whole, as far as it was asked for."""
+
+Body = dict[str, object]
+Parsed = tuple[list[Response], Usage]
+
+
+def shares_body(first: Request, second: Request) -> bool:
+    """Whether two requests differ in nothing but their prompt or messages, so that one body holds both."""
+    return _common(first) == _common(second)
+
+
+def completion_body(requests: Sequence[Request]) -> Body:
+    """Write the body of one `/v1/completions` request for a list of prompts that share everything else."""
+    return {
+        **_sampling(requests[0]),
+        "prompt": [request.prompt for request in requests],
+        **_labels(requests[0]),
+    }
+
+
+def chat_body(request: Request) -> Body:
+    """Write the body of one `/v1/chat/completions` request."""
+    return {**_sampling(request), "messages": _conversation(request)}
+
+
+def batch_chat_body(requests: Sequence[Request]) -> Body:
+    """Write the body of one `/v1/chat/completions/batch` request, which only vLLM has."""
+    return {**_sampling(requests[0]), "messages": [_conversation(request) for request in requests]}
+
+
+def parse_completion(requests: Sequence[Request], payload: object) -> Parsed:
+    """Read the reply to `completion_body`, in the order of the requests.
+
+    Raises:
+        ResponseFormatError: The reply has not one readable choice for each prompt.
+        AbortedError: The server dropped one of the prompts.
+    """
+    return _parse(requests, payload, _CompletionReply)
+
+
+def parse_chat(requests: Sequence[Request], payload: object) -> Parsed:
+    """Read the reply to `chat_body` or `batch_chat_body`, in the order of the requests.
+
+    Raises:
+        ResponseFormatError: The reply has not one readable choice for each conversation.
+        AbortedError: The server dropped one of the conversations.
+    """
+    return _parse(requests, payload, _ChatReply)
+
+
+# --- what is sent ---------------------------------------------------------------------------------------
+
+
+def _common(request: Request) -> tuple[object, ...]:
+    seed = request.sampling.seed + request.sample_index
+    return (request.model, request.sampling, seed, request.labels, request.prompt is None)
+
+
+def _sampling(request: Request) -> Body:
+    sampling = request.sampling
+    body: Body = {
+        "model": request.model,
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "n": 1,
+        "seed": sampling.seed + request.sample_index,
+    }
+    return {**body, "stop": list(sampling.stop)} if sampling.stop else body
+
+
+def _labels(request: Request) -> Body:
+    if not request.labels:
+        return {}
+    token_ids = [token_id for label in request.labels for token_id in label.token_ids]
+    if not token_ids:
+        return {"logprobs": TOP_LOGPROBS}
+    # As token ids, because two tokens with the same text would share one place in the reply.
+    return {"logprobs": 1, "logprob_token_ids": token_ids, "return_tokens_as_token_ids": True}
+
+
+def _conversation(request: Request) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in request.messages]
+
+
+# --- what comes back ------------------------------------------------------------------------------------
+
+
+class _Wire(BaseModel):
+    # Servers add fields of their own; what is read must be there and of its type.
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Logprobs(_Wire):
+    top_logprobs: list[dict[str, float]] = Field(min_length=1)
+
+
+class _CompletionChoice(_Wire):
+    index: int
+    text: str
+    finish_reason: str
+    logprobs: _Logprobs | None = None
+
+
+class _ChatMessage(_Wire):
+    content: str
+
+
+class _ChatChoice(_Wire):
+    index: int
+    message: _ChatMessage
+    finish_reason: str
+    logprobs: None = None
+
+    @property
+    def text(self) -> str:
+        return self.message.content
+
+
+class _Tokens(_Wire):
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+class _CompletionReply(_Wire):
+    choices: list[_CompletionChoice]
+    usage: _Tokens | None = None
+    system_fingerprint: str | None = None
+
+
+class _ChatReply(_Wire):
+    choices: list[_ChatChoice]
+    usage: _Tokens | None = None
+    system_fingerprint: str | None = None
+
+
+class _Finish(_Wire):
+    finish_reason: str | None = None
+
+
+class _Finishes(_Wire):
+    choices: list[_Finish]
+
+
+def _parse(
+    requests: Sequence[Request], payload: object, kind: type[_CompletionReply] | type[_ChatReply]
+) -> Parsed:
+    _refuse_aborted(payload)
+    try:
+        reply = kind.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole reply"
+        raise ResponseFormatError(f"the reply cannot be read: {place}: {first['msg']}") from error
+    choices = {choice.index: choice for choice in reply.choices}
+    if len(reply.choices) != len(requests) or set(choices) != set(range(len(requests))):
+        indices = sorted(choice.index for choice in reply.choices)
+        raise ResponseFormatError(f"{len(requests)} prompts were sent, and choices {indices} came back")
+    responses = [
+        _response(request, choices[index], reply.system_fingerprint) for index, request in enumerate(requests)
+    ]
+    tokens = reply.usage or _Tokens(prompt_tokens=0)
+    return responses, Usage(input_tokens=tokens.prompt_tokens, output_tokens=tokens.completion_tokens)
+
+
+def _refuse_aborted(payload: object) -> None:
+    # First and apart: an aborted choice has no logprobs, and would else be called unreadable.
+    try:
+        reasons = {choice.finish_reason for choice in _Finishes.model_validate(payload).choices}
+    except ValidationError:
+        return
+    if "abort" in reasons:
+        raise AbortedError('the server dropped the request (finish_reason "abort")', status_code=200)
+
+
+def _response(request: Request, choice: _CompletionChoice | _ChatChoice, fingerprint: str | None) -> Response:
+    if choice.finish_reason not in COMPLETE:
+        raise ResponseFormatError(f"the server stopped with finish_reason {choice.finish_reason!r}")
+    return Response(
+        text=choice.text,
+        finish_reason=choice.finish_reason,
+        label_logprobs=_label_logprobs(request.labels, choice.logprobs),
+        served_by=fingerprint,
+    )
+
+
+def _label_logprobs(labels: tuple[Label, ...], logprobs: _Logprobs | None) -> dict[str, float]:
+    if not labels:
+        return {}
+    if logprobs is None:
+        raise ResponseFormatError("log-probabilities were asked for, and none came back")
+    top = logprobs.top_logprobs[0]
+    if any(value <= NO_LOGPROB for value in top.values()):
+        raise ResponseFormatError("the server returned -9999 in place of a log-probability")
+    if labels[0].token_ids:
+        return {label.text: _exact(label, top) for label in labels}
+    return top_label_logprobs(top, [label.text for label in labels])
+
+
+def _exact(label: Label, top: Mapping[str, float]) -> float:
+    try:
+        return _log_sum([top[f"token_id:{token_id}"] for token_id in label.token_ids])
+    except KeyError as error:
+        raise ResponseFormatError(f"the server left out the log-probability of {error.args[0]}") from error
+
+
+def top_label_logprobs(top: Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
+    """Sum, label by label, the probabilities of the likely tokens whose text contains the label.
+
+    The rule of ICM's reference code: case does not matter, and a token that contains several labels, or
+    none, counts for none (so " untrue" counts for "True", and "truefalse" for nothing).
+
+    Args:
+        top: {token text: natural log of its probability}, the most likely tokens.
+        labels: The labels' texts.
+
+    Returns:
+        {label: natural log of the summed probability}, -inf where no token counts for the label.
+    """
+    found: dict[str, list[float]] = {label: [] for label in labels}
+    for text, logprob in top.items():
+        contained = [label for label in labels if label.lower() in text.lower()]
+        if len(contained) == 1:
+            found[contained[0]].append(logprob)
+    return {label: _log_sum(logprobs) for label, logprobs in found.items()}
+
+
+def _log_sum(logprobs: Sequence[float]) -> float:
+    return math.log(total) if (total := sum(math.exp(value) for value in logprobs)) > 0 else -math.inf
