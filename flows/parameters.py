@@ -1,0 +1,82 @@
+"""What a user can set for an ICM run; rendered as a form in the Prefect UI."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cache.lookup import CacheMode
+from tasks.icm.consistency import Consistency
+from tasks.icm.search import SearchSettings
+
+
+class ICMParameters(BaseModel):
+    """Parameters of one ICM search and its evaluation."""
+
+    model_config = ConfigDict(extra="forbid", use_enum_values=False)
+
+    dataset: Literal["truthfulqa", "general_knowledge", "file"] = Field(
+        default="truthfulqa",
+        description="truthfulqa: from train_path, else from the Hugging Face hub; general_knowledge: the "
+        "project's own; file: from train_path",
+    )
+    train_path: str | None = Field(default=None, description="JSON or JSONL file of claims to label")
+    test_path: str | None = Field(default=None, description="JSON or JSONL file of claims to evaluate on")
+    model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
+    revision: str | None = Field(default=None, description="Which weights, where the name does not say it")
+    num_claims: int = Field(default=256, ge=1, description="Claims to label")
+    group_size: int = Field(default=4, ge=1, description="Claims with one consistency_id")
+    num_seeds: int = Field(default=8, ge=2, description="Claims that start with a random label; even")
+    iterations: int = Field(default=1500, ge=0, description="Proposals (K)")
+    alpha: float = Field(default=50.0, ge=0, description="Weight of mutual predictability in the energy")
+    initial_temperature: float = Field(default=10.0, gt=0)
+    final_temperature: float = Field(default=0.01, gt=0)
+    schedule: Literal["log", "exp"] = Field(default="log", description="Of the temperature")
+    decay: float = Field(default=0.99, gt=0, le=1, description="Of the exp schedule, per accepted change")
+    consistency: Consistency = Field(
+        default=Consistency.NONE,
+        description="none; answer: claims with different answers cannot both be true; reference: the "
+        "published rule, which on TruthfulQA looks at gold labels",
+    )
+    consistency_fix_passes: int = Field(default=10, ge=0)
+    trailing_space: bool = Field(
+        default=True, description="End prompts in the reference's lone space; small models need false"
+    )
+    scoring: Literal["auto", "top-20"] = Field(
+        default="auto", description="auto: exact log-probabilities where the server has them; top-20: never"
+    )
+    min_label_mass: float = Field(
+        default=0.01, ge=0, le=1, description="Stop when the labels' median probability is under this"
+    )
+    seed: int = Field(default=27565976, ge=0)
+    test_claims: int | None = Field(default=None, ge=0, description="Test claims to evaluate on; empty: all")
+    cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")
+    keep_prompts: bool = Field(default=False, description="Store the text of prompts, not their digest only")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.num_seeds % 2:
+            raise ValueError(f"num_seeds is {self.num_seeds}; it must be even: half true, half false")
+        if self.num_seeds % self.group_size or self.num_claims % self.group_size:
+            raise ValueError(
+                f"num_seeds ({self.num_seeds}) and num_claims ({self.num_claims}) must be multiples of "
+                f"group_size ({self.group_size}): whole groups are drawn"
+            )
+        if self.num_seeds > self.num_claims:
+            raise ValueError(f"num_seeds ({self.num_seeds}) is more than num_claims ({self.num_claims})")
+        if self.dataset == "file" and not self.train_path:
+            raise ValueError("dataset is 'file'; give train_path")
+        return self
+
+    def search_settings(self) -> SearchSettings:
+        """Return the numbers of the search."""
+        return SearchSettings(
+            alpha=self.alpha,
+            iterations=self.iterations,
+            initial_temperature=self.initial_temperature,
+            final_temperature=self.final_temperature,
+            schedule=self.schedule,
+            decay=self.decay,
+            consistency_fix_passes=self.consistency_fix_passes,
+            min_label_mass=self.min_label_mass,
+            seed=self.seed,
+        )

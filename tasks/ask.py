@@ -1,0 +1,22 @@
+"""The seam: what a workflow calls to have its questions answered."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from backends.messages import Request, Response
+
+
+class Ask(Protocol):
+    """Whatever answers: a scripted fake, a store in replay, or a server behind a store."""
+
+    async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
+        """Answer requests, in their order.
+
+        Args:
+            requests: As many as can be asked at once.
+            purpose: For people who watch; never part of a key.
+
+        Raises:
+            ExceptionGroup: Of the BackendErrors of the requests without an answer; the others are stored.
+        """
+        ...

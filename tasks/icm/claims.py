@@ -1,0 +1,163 @@
+"""Claims: read from a file, checked record by record, and drawn for one search."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+LABEL_TEXTS = ("False", "True")
+"""What a label is called in a prompt; a label is the index here."""
+
+
+class DataError(ValueError):
+    """A data set cannot be used; the message names file, line and field."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """One statement that is true or false."""
+
+    id: int
+    """Position in its file, from 0."""
+    question: str
+    choice: str
+    """The claim itself."""
+    group: int | str
+    """The file's `consistency_id`: claims about one question share it."""
+    gold: int | None
+    """The label in the file, 0 or 1; used for reporting only, unless consistency is "reference"."""
+    answer: str | None = None
+    """The answer to the question that this claim asserts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """The claims of one search; a claim's position here is its `uid`."""
+
+    claims: tuple[Claim, ...]
+    seed_labels: Mapping[int, int]
+    """{uid: label} of the first claims: random, and exactly as many true as false."""
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read claims from a JSON list or a JSONL file in the format of ICM's TruthfulQA.
+
+    Every record has `question`, `choice` and `consistency_id`, usually `label` (0, 1, true or false), and may
+    have `answer`.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"the data set {path} cannot be read: {error}; give the path of a JSON file"
+        ) from error
+    claims = [
+        _claim(number, path, line, record) for number, (line, record) in enumerate(_records(path, text))
+    ]
+    if not claims:
+        raise DataError(f"the data set {path} is empty")
+    return claims
+
+
+def draw(claims: Sequence[Claim], *, size: int, num_seeds: int, group_size: int, seed: int) -> Draw:
+    """Draw whole groups and their first labels, exactly as the reference's random stream does.
+
+    Args:
+        claims: A whole split.
+        size: Claims to draw; `size // group_size` groups are drawn.
+        num_seeds: How many of the first claims start with a label; even.
+        group_size: Claims in each group.
+        seed: Of the one stream that is the reference's own, `random.Random(seed)`.
+
+    Raises:
+        DataError: The groups are not of this size, or there are too few.
+    """
+    groups: dict[int | str, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.group, []).append(claim)
+    for name, members in groups.items():
+        if len(members) != group_size:
+            raise DataError(
+                f"group {name!r} has {len(members)} claims; a search draws whole groups of {group_size} "
+                "(parameter group_size)"
+            )
+    if size // group_size > len(groups):
+        raise DataError(f"{size} claims were asked for, and the data set has {len(claims)}; lower num_claims")
+    rng = random.Random(seed)
+    blocks = list(groups.values())
+    drawn = [claim for block in rng.sample(range(len(blocks)), size // group_size) for claim in blocks[block]]
+    labels = [1] * (num_seeds // 2) + [0] * (num_seeds // 2)
+    rng.shuffle(labels)
+    return Draw(claims=tuple(drawn), seed_labels=dict(enumerate(labels)))
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, object]]:
+    """Yield (line number, record) of a JSON list or of JSON lines."""
+    if not text.lstrip().startswith("["):
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield number, _parsed(path, number, line)
+        return
+    decoder = json.JSONDecoder()
+    position = text.index("[") + 1
+    while True:
+        position = _skip(text, position, " \t\r\n,")
+        line = text.count("\n", 0, position) + 1
+        if position >= len(text):
+            raise DataError(f"{path}, line {line}: the list of records does not end; the file is cut off")
+        if text[position] == "]":
+            return
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+        yield line, record
+
+
+def _skip(text: str, position: int, characters: str) -> int:
+    while position < len(text) and text[position] in characters:
+        position += 1
+    return position
+
+
+def _parsed(path: Path, number: int, line: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {number}: not JSON: {error.msg}") from error
+
+
+def _claim(number: int, path: Path, line: int, record: object) -> Claim:
+    where = f"{path}, line {line}"
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: a record is a JSON object, not {type(record).__name__}")
+    fields = cast("dict[str, object]", record)
+
+    def text(name: str) -> str:
+        value = fields.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{where}: field {name!r} must be a text that is not empty, not {value!r}")
+        return value
+
+    group = fields.get("consistency_id")
+    if isinstance(group, bool) or not isinstance(group, int | str):
+        raise DataError(f"{where}: field 'consistency_id' must be a number or a text, not {group!r}")
+    label = fields.get("label")
+    if label is not None and label not in (0, 1):
+        raise DataError(f"{where}: field 'label' must be 0, 1, true or false, not {label!r}")
+    return Claim(
+        id=number,
+        question=text("question"),
+        choice=text("choice"),
+        group=group,
+        gold=None if label is None else int(cast("int", label)),
+        answer=text("answer") if "answer" in fields else None,
+    )
