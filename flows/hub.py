@@ -1,5 +1,6 @@
 """TruthfulQA from the Hugging Face hub, turned into the claim format and kept as files."""
 
+import importlib
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,13 +76,13 @@ def _four(choices: list[tuple[str, int]], rng: random.Random) -> list[tuple[str,
 def _fetch() -> Iterable[Mapping[str, Any]]:
     what_to_do = "give train_path and test_path, or run: .venv/bin/pip install datasets"
     try:
-        import datasets  # noqa: PLC0415 - an optional extra, imported when it is wanted
+        datasets = cast("Any", importlib.import_module("datasets"))  # an optional extra
     except ImportError as error:
         raise DataError(
             f"TruthfulQA comes from the hub, which needs the package datasets; {what_to_do}"
         ) from error
     try:
-        loaded = cast("Any", datasets).load_dataset(HUB_NAME, "multiple_choice", split="validation")
+        loaded = datasets.load_dataset(HUB_NAME, "multiple_choice", split="validation")
     except Exception as error:  # whatever goes wrong in there, the user needs the other way
         raise DataError(f"the hub does not give {HUB_NAME} ({error}); {what_to_do}") from error
     return cast("Iterable[Mapping[str, Any]]", loaded)

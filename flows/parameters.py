@@ -56,10 +56,10 @@ class ICMParameters(BaseModel):
     def _fits_together(self) -> Self:
         if self.num_seeds % 2:
             raise ValueError(f"num_seeds is {self.num_seeds}; it must be even: half true, half false")
-        if self.num_seeds % self.group_size or self.num_claims % self.group_size:
+        if self.num_claims % self.group_size:
             raise ValueError(
-                f"num_seeds ({self.num_seeds}) and num_claims ({self.num_claims}) must be multiples of "
-                f"group_size ({self.group_size}): whole groups are drawn"
+                f"num_claims ({self.num_claims}) must be a multiple of group_size ({self.group_size}): "
+                "whole groups are drawn"
             )
         if self.num_seeds > self.num_claims:
             raise ValueError(f"num_seeds ({self.num_seeds}) is more than num_claims ({self.num_claims})")

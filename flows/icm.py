@@ -1,0 +1,236 @@
+"""The flow `icm`: draw claims, search their labels, evaluate them, leave a report."""
+
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment as running_deployment
+from prefect.runtime import flow_run as running_flow_run
+
+from backends.errors import BackendConnectionError, BackendError
+from backends.vllm_server import VLLMServer
+from cache.disk_store import DiskStore
+from cache.lookup import Lookup
+from flows.hub import truthfulqa_files
+from flows.icm_progress import Progress
+from flows.parameters import ICMParameters
+from flows.reports.icm import render
+from flows.results import ICMResult, run_directory, write_files
+from flows.settings import PROJECT, Settings, SettingsError, load_settings
+from tasks.batches import TaskAsk
+from tasks.generate import Generator
+from tasks.icm.claims import LABEL_TEXTS, Claim, DataError, draw, load_claims
+from tasks.icm.consistency import consistency_keys
+from tasks.icm.evaluation import TestScore, contexts, score_on_test
+from tasks.icm.prompts import Prompter
+from tasks.icm.search import Search, State, Step
+
+Summary = dict[str, Any]
+
+
+class RunStoppedError(RuntimeError):
+    """The run cannot go on now; everything answered is stored, and running it again continues."""
+
+
+@flow(name="icm")
+async def icm(parameters: ICMParameters) -> Summary:
+    """Label claims by Internal Coherence Maximization, and evaluate the labels on a test split.
+
+    Running it again with the same parameters answers from the store; that is also how a killed run goes on.
+
+    Returns:
+        The summary that is also in `summary.json`: headline, accuracies, cost, where the report is.
+    """
+    parameters = await with_deployment_defaults(parameters)
+    settings = load_settings()
+    train, test = await anyio.to_thread.run_sync(load_splits, parameters, settings)
+    store = DiskStore(settings.store)
+    backend = VLLMServer(settings.base_url, api_key=settings.api_key)
+    generator = Generator(
+        backend=backend, lookup=Lookup(store, parameters.cache_mode), keep_text=parameters.keep_prompts
+    )
+    try:
+        async with backend:
+            result = await label(parameters, settings, train, test, generator)
+    except* BackendConnectionError as group:
+        raise RunStoppedError(_server_gone(settings, group)) from group
+    finally:
+        store.close()
+    return await publish(result, settings)
+
+
+async def label(
+    parameters: ICMParameters,
+    settings: Settings,
+    train: Sequence[Claim],
+    test: Sequence[Claim],
+    generator: Generator,
+) -> ICMResult:
+    """Search and evaluate; the part of the flow that asks the model."""
+    started = time.monotonic()
+    drawn = draw(
+        train,
+        size=parameters.num_claims,
+        num_seeds=parameters.num_seeds,
+        group_size=parameters.group_size,
+        seed=parameters.seed,
+    )
+    keys = consistency_keys(drawn.claims, parameters.consistency)
+    model = parameters.model or settings.model or await _served_model(generator)
+    labels = await generator.find_labels(model, LABEL_TEXTS, exact=parameters.scoring == "auto")
+    prompter = Prompter(
+        claims=drawn.claims,
+        model=model,
+        revision=parameters.revision,
+        labels=labels,
+        trailing_space=parameters.trailing_space,
+    )
+    progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
+    ask = TaskAsk(generator, results=settings.store / "results", title=progress.title)
+    await progress.start()
+    search = Search(drawn, keys, prompter, parameters.search_settings(), ask)
+    steps: list[Step] = []
+    async with aclosing(search.steps()) as running:
+        async for step in running:
+            steps.append(step)
+            await progress.show(step)
+    scores = await _test_scores(prompter, steps[-1].state, test, parameters.seed, ask)
+    return ICMResult(
+        parameters=parameters,
+        model=model,
+        exact_scores=all(label.token_ids for label in labels),
+        claims=drawn.claims,
+        steps=tuple(steps),
+        test_scores=tuple(scores),
+        tally=generator.tally,
+        seconds=time.monotonic() - started,
+        flow_run_id=running_flow_run.id,
+        deployment=running_deployment.name,
+    )
+
+
+async def publish(result: ICMResult, settings: Settings) -> Summary:
+    """Write the files, and show the result in the Prefect UI."""
+    html = await anyio.to_thread.run_sync(render, result)
+    directory = run_directory(settings.runs, result.parameters, result.model)
+    summary = await anyio.to_thread.run_sync(partial(write_files, result, directory, html))
+    await acreate_table_artifact(
+        key="icm-accepted-changes", table=_accepted_table(result), description="Accepted changes"
+    )
+    await acreate_markdown_artifact(key="icm-report", markdown=_markdown(result, directory))
+    logger = get_run_logger()
+    for warning in result.warnings():
+        logger.warning(warning)
+    logger.info("%s; report: %s", result.headline(), summary["report"])
+    return summary
+
+
+async def with_deployment_defaults(parameters: ICMParameters) -> ICMParameters:
+    """Fill what the caller left out with the deployment's values, before the model's own defaults.
+
+    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
+    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
+    """
+    deployment_id = running_deployment.id
+    if deployment_id is None:
+        return parameters
+    async with get_client() as client:
+        deployment = await client.read_deployment(deployment_id)
+    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
+    return ICMParameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
+
+
+def load_splits(parameters: ICMParameters, settings: Settings) -> tuple[list[Claim], list[Claim]]:
+    """Read the claims to label, and the test claims that were asked for.
+
+    Raises:
+        DataError: A file is missing or malformed, or test claims have no labels.
+    """
+    train_path, test_path = _paths(parameters, settings)
+    train = load_claims(train_path)
+    test = load_claims(test_path)[: parameters.test_claims] if test_path else []
+    for claim in test:
+        if claim.gold is None:
+            raise DataError(f"{test_path}: test claim {claim.id} has no field 'label' to compare with")
+    return train, test
+
+
+def _paths(parameters: ICMParameters, settings: Settings) -> tuple[Path, Path | None]:
+    if parameters.train_path:
+        return Path(parameters.train_path), Path(parameters.test_path) if parameters.test_path else None
+    if parameters.dataset == "general_knowledge":
+        folder = PROJECT / "data" / "general_knowledge"
+        paths = {split: folder / f"{split}.jsonl" for split in ("train", "test")}
+    else:
+        paths = truthfulqa_files(settings.store.parent / "datasets" / "truthfulqa")
+    return paths["train"], Path(parameters.test_path) if parameters.test_path else paths["test"]
+
+
+async def _served_model(generator: Generator) -> str:
+    if not isinstance(generator.backend, VLLMServer):
+        raise SettingsError("no model is named; give the parameter model")
+    try:
+        served = (await generator.backend.capabilities()).roots
+    except BackendConnectionError:
+        raise
+    except BackendError as error:
+        raise SettingsError(f"the server at VLLM_BASE_URL is no vLLM server: {error}") from error
+    if len(served) != 1:
+        names = ", ".join(sorted(served)) or "none"
+        raise SettingsError(f"the server serves {names}; choose with the parameter model or VLLM_MODEL")
+    return next(iter(served))
+
+
+async def _test_scores(
+    prompter: Prompter, final: State, test: Sequence[Claim], seed: int, ask: TaskAsk
+) -> list[TestScore]:
+    if not test:
+        return []
+    ways = contexts(prompter.claims, final.assigned, seed)
+    return [await score_on_test(prompter, shown, test, ask, method=name) for name, shown in ways.items()]
+
+
+def _server_gone(settings: Settings, group: BaseExceptionGroup[BackendConnectionError]) -> str:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return (
+        f"{first}; start a server with `make up` or point VLLM_BASE_URL (now {settings.base_url}) at one, "
+        "then run this again: everything answered so far is stored"
+    )
+
+
+def _accepted_table(result: ICMResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "iteration": step.iteration,
+            "claim": result.claims[step.uid].choice,
+            "label": LABEL_TEXTS[step.label],
+            "energy": round(step.state.energy, 3),
+            "temperature": round(step.temperature, 3),
+            "labelled": len(step.state.assigned),
+        }
+        for step in result.accepted
+        if step.uid is not None and step.label is not None
+    ]
+
+
+def _markdown(result: ICMResult, directory: Path) -> str:
+    tests = "\n".join(
+        f"| {one.method} | {one.demonstrations} | {one.accuracy:.1%} | {one.correct} of {one.total} |"
+        for one in result.test_scores
+    )
+    warnings = "\n".join(f"> {warning}\n" for warning in result.warnings())
+    return (
+        f"# ICM on {result.parameters.dataset}\n\n{result.headline()}\n\n{warnings}\n"
+        f"| demonstrations | how many | test accuracy | right |\n|---|---|---|---|\n{tests}\n\n"
+        f"Files: `{directory}` (report.html, labels.jsonl, history.jsonl, summary.json)\n"
+    )

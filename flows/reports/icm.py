@@ -1,0 +1,79 @@
+"""The HTML report of an ICM run: one file, no script, no address of anything elsewhere."""
+# pyright: reportUnknownMemberType=false
+# (matplotlib is typed in part only)
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flows.results import ICMResult, history, label_rows
+
+INK, ACCENT, FAINT = "#1f2933", "#1b6ca8", "#9aa5b1"
+
+
+def render(result: ICMResult) -> str:
+    """Return the report as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    rows = [
+        {**row, "claim": claim}
+        for row, claim in zip(label_rows(result), result.claims, strict=True)
+    ]  # fmt: skip
+    return environment.get_template("icm.html.j2").render(
+        result=result,
+        parameters=result.parameters.model_dump(mode="json", exclude_none=True),
+        figure=Markup(search_figure(result)),  # noqa: S704 - our own SVG
+        labels=sorted(rows, key=lambda row: (row["margin"] is None, row["margin"])),
+        outcomes={
+            outcome: sum(step.outcome == outcome for step in result.steps)
+            for outcome in ("accepted", "rejected", "unchanged")
+        },
+    )
+
+
+def search_figure(result: ICMResult) -> str:
+    """Draw energy, accuracy, temperature and pool size over iterations, as SVG."""
+    rows = history(result)
+    iterations = [row["iteration"] for row in rows]
+    panels = [
+        ("Energy", "energy", "alpha · mean log-odds - inconsistent pairs (nats)"),
+        ("Accuracy of the labels so far", "accuracy", "share equal to gold"),
+        ("Temperature", "temperature", "falls with accepted changes"),
+        ("Labelled claims", "pool_size", "claims"),
+    ]
+    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    for axes, (title, field, unit) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        values = [row[field] for row in rows]
+        if field == "energy":
+            _mark_rejected(axes, rows)
+        if all(value is not None for value in values):
+            axes.step(iterations, values, where="post", color=ACCENT, linewidth=1.4)
+        else:
+            axes.text(0.5, 0.5, "no gold labels", ha="center", transform=axes.transAxes, color=FAINT)
+        if field == "accuracy":
+            axes.set_ylim(-0.03, 1.03)
+            axes.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=":")
+        if field == "temperature":
+            axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=11, color=INK)
+        axes.set_ylabel(unit, fontsize=8, color=INK)
+        axes.set_xlabel("iteration", fontsize=8, color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _mark_rejected(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    rejected = [(row["iteration"], row["proposed_energy"]) for row in rows if row["outcome"] == "rejected"]
+    if rejected:
+        axes.scatter(*zip(*rejected, strict=True), s=7, color=FAINT, label="rejected proposals")
+        axes.legend(fontsize=8, frameon=False, loc="best")

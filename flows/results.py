@@ -1,0 +1,164 @@
+"""What an ICM run found, and the files that it leaves: labels, history, summary, report."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cache.keys import make_key
+from flows.parameters import ICMParameters
+from tasks.generate import Tally
+from tasks.icm.claims import Claim
+from tasks.icm.evaluation import TestScore, accuracy
+from tasks.icm.scoring import margin
+from tasks.icm.search import State, Step
+
+LOW_LABEL_MASS = 0.2
+"""Under this the report warns: scores then rest on a small part of what the model wanted to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICMResult:
+    """Everything that the report and the files are made from."""
+
+    parameters: ICMParameters
+    model: str
+    exact_scores: bool
+    """False: labels were scored among the 20 most likely tokens only."""
+    claims: tuple[Claim, ...]
+    steps: tuple[Step, ...]
+    test_scores: tuple[TestScore, ...]
+    tally: Tally
+    seconds: float
+    flow_run_id: str | None = None
+    deployment: str | None = None
+
+    @property
+    def final(self) -> State:
+        """The state after the last iteration."""
+        return self.steps[-1].state
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of found labels that equal the gold ones."""
+        return accuracy(self.claims, self.final.assigned)
+
+    @property
+    def accepted(self) -> list[Step]:
+        """The iterations that changed the labels."""
+        return [step for step in self.steps if step.outcome == "accepted"]
+
+    def warnings(self) -> list[str]:
+        """Say what a reader must know before quoting a number."""
+        found: list[str] = []
+        if self.parameters.consistency == "reference":
+            found.append(
+                "Consistency is the published rule, which on TruthfulQA is made from the gold labels: "
+                "these numbers are partly supervised."
+            )
+        if not self.exact_scores:
+            found.append("Labels were scored among the 20 most likely tokens only (top-20), not exactly.")
+        masses = [step.state.label_mass for step in self.steps]
+        if min(masses) < LOW_LABEL_MASS:
+            found.append(
+                f"The model gave True and False together as little as {min(masses):.2g} of its probability "
+                f"(median over an evaluation); under {LOW_LABEL_MASS:g} scores are shaky."
+            )
+        found += [
+            f"Test, {score.method}: the labels had a median probability of {score.label_mass:.2g}."
+            for score in self.test_scores
+            if score.label_mass < LOW_LABEL_MASS
+        ]
+        if unlabelled := len(self.claims) - len(self.final.assigned):
+            found.append(f"{unlabelled} of {len(self.claims)} claims were never given a label.")
+        return found
+
+    def headline(self) -> str:
+        """Say the result in one line."""
+        right = "no gold labels" if self.accuracy is None else f"{self.accuracy:.1%} equal the gold ones"
+        tests = ", ".join(f"{score.method} {score.accuracy:.1%}" for score in self.test_scores)
+        return (
+            f"{len(self.final.assigned)} of {len(self.claims)} claims labelled ({right}); "
+            f"test accuracy: {tests or 'not evaluated'}; "
+            f"{self.tally.sent} prompts sent, {self.tally.hits} answered from the store, {self.seconds:.0f} s"
+        )
+
+
+def history(result: ICMResult) -> list[dict[str, object]]:
+    """Return one row for each iteration; equal for equal runs, so it holds no times and no counts."""
+    return [
+        {
+            "iteration": step.iteration,
+            "outcome": step.outcome,
+            "claim": None if step.uid is None else result.claims[step.uid].id,
+            "label": step.label,
+            "proposed_energy": step.proposed_energy,
+            "energy": step.state.energy,
+            "temperature": step.temperature,
+            "flips": step.flips,
+            "pool_size": len(step.state.assigned),
+            "accuracy": accuracy(result.claims, step.state.assigned),
+            "inconsistent_pairs": len(step.state.pairs),
+            "label_mass": step.state.label_mass,
+        }
+        for step in result.steps
+    ]
+
+
+def label_rows(result: ICMResult) -> list[dict[str, object]]:
+    """Return one row for each claim: id, label, score, margin; null where it got no label."""
+    final = result.final
+    return [
+        {
+            "id": claim.id,
+            "label": final.assigned.get(uid),
+            "score": final.scores.get(uid),
+            "margin": margin(final.assigned[uid], final.scores[uid]) if uid in final.assigned else None,
+        }
+        for uid, claim in enumerate(result.claims)
+    ]
+
+
+def run_directory(runs: Path, parameters: ICMParameters, model: str) -> Path:
+    """Return the folder of a run: the same for the same parameters, so that a resumed run finds its own."""
+    plain = parameters.model_dump(mode="json", exclude={"cache_mode", "keep_prompts"})
+    return runs / f"icm-{parameters.dataset}-{make_key('icm-run', 1, [plain, model])[:10]}"
+
+
+def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, object]:
+    """Write labels.jsonl, history.jsonl, report.html and, last, summary.json; return the summary."""
+    directory.mkdir(parents=True, exist_ok=True)
+    report = directory / "report.html"
+    summary: dict[str, object] = {
+        "headline": result.headline(),
+        "report": str(report),
+        "flow_run_id": result.flow_run_id,
+        "deployment": result.deployment,
+        "model": result.model,
+        "accuracy": result.accuracy,
+        "energy": result.final.energy,
+        "labelled": len(result.final.assigned),
+        "accepted": len(result.accepted),
+        "rejected": sum(step.outcome == "rejected" for step in result.steps),
+        "warnings": result.warnings(),
+        "test": [{**asdict(score), "accuracy": score.accuracy} for score in result.test_scores],
+        "cost": {**asdict(result.tally), "seconds": result.seconds},
+        "parameters": result.parameters.model_dump(mode="json"),
+    }
+    _write(directory / "labels.jsonl", _lines(label_rows(result)))
+    _write(directory / "history.jsonl", _lines(history(result)))
+    _write(report, html)
+    _write(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _lines(rows: Iterable[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
