@@ -9,7 +9,7 @@ from pathlib import Path
 from cache.keys import make_key
 from flows.parameters import ICMParameters
 from tasks.generate import Tally
-from tasks.icm.claims import Claim
+from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore, accuracy
 from tasks.icm.scoring import margin
 from tasks.icm.search import State, Step
@@ -70,6 +70,12 @@ class ICMResult:
             for score in self.test_scores
             if score.label_mass < LOW_LABEL_MASS
         ]
+        if len(set(self.final.assigned.values())) == 1:
+            only = LABEL_TEXTS[next(iter(self.final.assigned.values()))]
+            found.append(
+                f"Every claim got the label {only}: such labels predict each other well and say nothing. "
+                "A larger model, another alpha or a consistency rule may help."
+            )
         if unlabelled := len(self.claims) - len(self.final.assigned):
             found.append(f"{unlabelled} of {len(self.claims)} claims were never given a label.")
         return found

@@ -24,6 +24,8 @@ class Batch:
         self.title = title
         self.keyed = keyed
         self.generator = generator
+        self.ran = False
+        """Whether Prefect ran the task; it skips it when it has the result."""
         self.key: Key = make_key("batch", 1, [one.key for one in keyed])
 
 
@@ -36,6 +38,7 @@ class Batch:
 )
 async def ask_batch(batch: Batch) -> list[ResponseJSON]:
     """Answer a batch; the result is plain JSON."""
+    batch.ran = True
     return [response_to_json(response) for response in await batch.generator.answer(batch.keyed, batch.title)]
 
 
@@ -63,5 +66,8 @@ class TaskAsk:
         keyed = await anyio.to_thread.run_sync(key_requests, requests)
         if len(keyed) < MIN_TASK_REQUESTS:
             return await self._generator.answer(keyed, purpose)
-        written = await self._task(Batch(self._title(purpose), keyed, self._generator))
+        batch = Batch(self._title(purpose), keyed, self._generator)
+        written = await self._task(batch)
+        if not batch.ran:
+            self._generator.tally.count_stored(len(keyed))
         return [response_from_json(one) for one in written]

@@ -9,10 +9,6 @@ from typing import NotRequired, TypedDict, cast
 
 from backends.messages import Label, Request, Response
 
-_PLAIN = b"j"
-_COMPRESSED = b"z"
-
-
 class ResponseJSON(TypedDict):
     """A Response as plain JSON; a log-probability of minus infinity is null."""
 
@@ -60,9 +56,9 @@ def encode_entry(
         "response": response_to_json(response),
         "digests": {field: value[:8].hex() for field, value in digests.items()},
     }
-    if not keep_text:
-        return _PLAIN + _json(entry)
-    return _COMPRESSED + zlib.compress(_json({**entry, "request": asdict(request)}), level=6)
+    if keep_text:
+        entry["request"] = asdict(request)
+    return zlib.compress(_json(entry), level=6)
 
 
 def decode_entry(entry: bytes) -> Response:
@@ -80,8 +76,7 @@ class Entry(TypedDict):
 
 def read_entry(entry: bytes) -> Entry:
     """Read a whole entry, for people who look into a store."""
-    kind, content = entry[:1], entry[1:]
-    return cast("Entry", json.loads(zlib.decompress(content) if kind == _COMPRESSED else content))
+    return cast("Entry", json.loads(zlib.decompress(entry)))
 
 
 def encode_labels(labels: Sequence[Label]) -> bytes:

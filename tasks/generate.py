@@ -33,6 +33,11 @@ class Tally:
     waited_seconds: float = 0.0
     """Time in which a backend was waited for."""
 
+    def count_stored(self, prompts: int) -> None:
+        """Count questions that were answered without asking."""
+        self.prompts += prompts
+        self.hits += prompts
+
 
 @dataclass(kw_only=True)
 class Generator:
@@ -61,8 +66,8 @@ class Generator:
         stored = await anyio.to_thread.run_sync(self.lookup.find, dict.fromkeys(one.key for one in keyed))
         answers = {key: decode_entry(entry) for key, entry in stored.items()}
         missing = list({one.key: one for one in keyed if one.key not in answers}.values())
-        self.tally.prompts += len(keyed)
-        self.tally.hits += len(keyed) - len(missing)
+        self.tally.count_stored(len(keyed) - len(missing))
+        self.tally.prompts += len(missing)
         if missing:
             answers |= await self._asked(missing, purpose)
         return [answers[one.key] for one in keyed]

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from flows.results import ICMResult, history, label_rows
 
@@ -60,8 +61,9 @@ def search_figure(result: ICMResult) -> str:
         if field == "accuracy":
             axes.set_ylim(-0.03, 1.03)
             axes.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=":")
-        if field == "temperature":
-            axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if field == "pool_size":
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, loc="left", fontsize=11, color=INK)
         axes.set_ylabel(unit, fontsize=8, color=INK)
         axes.set_xlabel("iteration", fontsize=8, color=INK)

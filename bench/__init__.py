@@ -1,0 +1,1 @@
+"""Measurements: counts and ratios of one run, written as JSON to bench/results/."""
