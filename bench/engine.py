@@ -2,8 +2,8 @@
 
     python -m bench.engine        (or `make bench`); in process, no HTTP, no Prefect
 
-The model answers in no time. An evaluation asks about every claim of a pool with all others as context. The reference implementation's
-numbers are from measurements of the unchanged program with a zero-latency model.
+The model answers in no time. An evaluation asks about every claim of a pool with all others as context.
+The reference implementation's numbers are from measurements of the unchanged program with such a model.
 """
 
 import asyncio
@@ -90,7 +90,6 @@ def measure_evaluations() -> list[dict[str, float]]:
         for _ in range(REPETITIONS):
             with tempfile.TemporaryDirectory() as folder:
                 seconds = asyncio.run(evaluation(claims(size), Path(folder)))
-                # Only now: SQLite folds its write-ahead log in when the loop's threads have let go of it.
                 runs.append({**seconds, "bytes": float(bytes_in(Path(folder)))})
         row = {"pool_size": float(size), **median_of(runs)}
         row |= {"reference_seconds": reference_seconds, "reference_bytes": reference_megabytes * 1e6}

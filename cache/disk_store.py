@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -109,8 +109,13 @@ class DiskStore:
                 yield Key(cast("str", key))
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Fold the write-ahead log into the database as far as others let it, and close the connection.
+
+        Other threads' connections end with their threads, so SQLite would fold it in at some later time.
+        """
         self._cache.close()
+        with self._explained("closed"), closing(sqlite3.connect(self.directory / "cache.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _explained(self, verb: str) -> Generator[None]:

@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict, cast
 
 from backends.messages import Label, Request, Response
 
+
 class ResponseJSON(TypedDict):
     """A Response as plain JSON; a log-probability of minus infinity is null."""
 
