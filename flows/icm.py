@@ -27,11 +27,11 @@ from flows.results import ICMResult, run_directory, write_files
 from flows.settings import PROJECT, Settings, SettingsError, load_settings
 from tasks.batches import TaskAsk
 from tasks.generate import Generator
-from tasks.icm.claims import LABEL_TEXTS, Claim, DataError, draw, load_claims
+from tasks.icm.claims import LABEL_TEXTS, Claim, DataError, Draw, draw, load_claims
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import Search, State, Step
+from tasks.icm.search import Search, Step
 
 Summary = dict[str, Any]
 
@@ -84,29 +84,23 @@ async def label(
         seed=parameters.seed,
     )
     keys = consistency_keys(drawn.claims, parameters.consistency)
-    model = parameters.model or settings.model or await _served_model(generator)
-    labels = await generator.find_labels(model, LABEL_TEXTS, exact=parameters.scoring == "auto")
-    prompter = Prompter(
-        claims=drawn.claims,
-        model=model,
-        revision=parameters.revision,
-        labels=labels,
-        trailing_space=parameters.trailing_space,
-    )
+    prompter = await _prompter(parameters, settings, drawn, generator)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
+    generator.watch = progress.watch
     ask = TaskAsk(generator, results=settings.store / "results", title=progress.title)
     await progress.start()
     search = Search(drawn, keys, prompter, parameters.search_settings(), ask)
-    steps: list[Step] = []
-    async with aclosing(search.steps()) as running:
-        async for step in running:
-            steps.append(step)
-            await progress.show(step)
-    scores = await _test_scores(prompter, steps[-1].state, test, parameters.seed, ask)
+    steps = await _searched(search, progress)
+    ways = contexts(drawn.claims, steps[-1].state.assigned, parameters.seed) if test else {}
+    scores: list[TestScore] = []
+    for number, (method, shown) in enumerate(ways.items()):
+        await progress.show_test(method, number, of=len(ways))
+        scores.append(await score_on_test(prompter, shown, test, ask, method=method))
+    await progress.finish()
     return ICMResult(
         parameters=parameters,
-        model=model,
-        exact_scores=all(label.token_ids for label in labels),
+        model=prompter.model,
+        exact_scores=all(label.token_ids for label in prompter.labels),
         claims=drawn.claims,
         steps=tuple(steps),
         test_scores=tuple(scores),
@@ -115,6 +109,28 @@ async def label(
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )
+
+
+async def _prompter(
+    parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
+) -> Prompter:
+    model = parameters.model or settings.model or await _served_model(generator)
+    return Prompter(
+        claims=drawn.claims,
+        model=model,
+        revision=parameters.revision,
+        labels=await generator.find_labels(model, LABEL_TEXTS, exact=parameters.scoring == "auto"),
+        trailing_space=parameters.trailing_space,
+    )
+
+
+async def _searched(search: Search, progress: Progress) -> list[Step]:
+    steps: list[Step] = []
+    async with aclosing(search.steps()) as running:
+        async for step in running:
+            steps.append(step)
+            await progress.show(step)
+    return steps
 
 
 async def publish(result: ICMResult, settings: Settings) -> Summary:
@@ -187,15 +203,6 @@ async def _served_model(generator: Generator) -> str:
         names = ", ".join(sorted(served)) or "none"
         raise SettingsError(f"the server serves {names}; choose with the parameter model or VLLM_MODEL")
     return next(iter(served))
-
-
-async def _test_scores(
-    prompter: Prompter, final: State, test: Sequence[Claim], seed: int, ask: TaskAsk
-) -> list[TestScore]:
-    if not test:
-        return []
-    ways = contexts(prompter.claims, final.assigned, seed)
-    return [await score_on_test(prompter, shown, test, ask, method=name) for name, shown in ways.items()]
 
 
 def _server_gone(settings: Settings, group: BaseExceptionGroup[BackendConnectionError]) -> str:

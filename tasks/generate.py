@@ -1,7 +1,7 @@
 """Requests to responses: the one place where a store and a backend meet."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -51,6 +51,8 @@ class Generator:
     keep_text: bool = False
     """Keep the text of label-scoring prompts too; that of generations is always kept."""
     tally: Tally = field(default_factory=Tally)
+    watch: Callable[[str, int, int], None] = lambda purpose, done, total: None  # noqa: ARG005
+    """Called with (purpose, prompts done, prompts asked) whenever answers arrive."""
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str = "") -> list[Response]:
         """Answer requests, in their order; equal requests are asked once.
@@ -106,6 +108,7 @@ class Generator:
                 answers |= {one.key: response for one, response in good.items()}
                 errors += [outcome for outcome in arrived.values() if isinstance(outcome, BackendError)]
                 self._count(arrival, sent=len(good), failed=len(arrived) - len(good))
+                self.watch(purpose, len(answers) + len(errors), len(missing))
         self.tally.waited_seconds += time.monotonic() - started
         if errors:
             what = (
