@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import NotRequired, TypedDict, cast
 
 from backends.messages import Label, Request, Response
+from cache.errors import CorruptEntryError
 
 
 class ResponseJSON(TypedDict):
@@ -76,8 +77,18 @@ class Entry(TypedDict):
 
 
 def read_entry(entry: bytes) -> Entry:
-    """Read a whole entry, for people who look into a store."""
-    return cast("Entry", json.loads(zlib.decompress(entry)))
+    """Read a whole entry, for people who look into a store.
+
+    Raises:
+        CorruptEntryError: The entry is in no format of this version.
+    """
+    try:
+        return cast("Entry", json.loads(zlib.decompress(entry)))
+    except (zlib.error, ValueError) as error:
+        raise CorruptEntryError(
+            "a stored answer is whole but cannot be read: another version wrote it; name an empty folder in "
+            "VLLM_FLOWS_STORE"
+        ) from error
 
 
 def encode_labels(labels: Sequence[Label]) -> bytes:

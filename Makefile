@@ -1,0 +1,68 @@
+# vllm-flows: `make demo` is all a first run needs.
+#
+# Settings are environment variables, also as `make demo VLLM_PORT=8001`:
+#   VLLM_BASE_URL    a vLLM server that runs already; none is installed or started then
+#   VLLM_API_KEY     its key
+#   VLLM_CONFIG      a file of configs/vllm, as cpu, gpu-demo or llama-3.1-8b
+#   VLLM_PORT, PREFECT_PORT, VLLM_FLOWS_HOME
+
+PYTHON ?= python3
+BIN := .venv/bin
+FLOWS := $(BIN)/vllm-flows
+
+.DEFAULT_GOAL := help
+.PHONY: help client-env vllm-env up down status demo check test fix bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+client-env: ## install what the flows need, into .venv
+	@$(PYTHON) scripts/bootstrap.py client
+
+vllm-env: ## install vLLM for this machine's CPUs or GPUs
+	@$(if $(VLLM_BASE_URL),:,$(PYTHON) scripts/bootstrap.py vllm >/dev/null)
+
+up: client-env vllm-env ## start the Prefect server, the vLLM server and a worker
+	@$(FLOWS) up
+
+down: client-env ## stop them
+	@$(FLOWS) down
+
+status: client-env ## show what runs, where, and where it logs
+	@$(FLOWS) status
+
+demo: up ## a complete run with a small model: start everything, label claims, show the report
+	@$(FLOWS) demo
+
+check: lint ## linters, types, layers, and the tests that need no server
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: client-env
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+# The environment and the model are found inside the recipe: they exist only after its prerequisites.
+test: lint vllm-live ## everything: the checks, and the tests against a real vLLM server
+	VLLM_TEST_PYTHON="$$($(PYTHON) scripts/bootstrap.py where)" VLLM_TEST_MODEL="$$($(FLOWS) model)" \
+	    $(BIN)/python -m pytest --live
+
+# Unlike vllm-env also where VLLM_BASE_URL is set: the tests start servers of their own.
+.PHONY: vllm-live
+vllm-live: client-env
+	@$(PYTHON) scripts/bootstrap.py vllm >/dev/null
+	@$(FLOWS) model >/dev/null
+
+fix: client-env ## format, and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: client-env ## measure the engine's own cost
+	$(BIN)/python -m bench.engine
+
+clean: ## stop everything; remove .venv, state and caches, but no stored answers and no vLLM environment
+	@test ! -x $(FLOWS) || $(FLOWS) down
+	rm -rf .venv .vllm-flows .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Local vLLM servers: their configuration files, the demonstration model, and their processes."""

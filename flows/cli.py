@@ -1,0 +1,79 @@
+"""The command line: `vllm-flows up | down | status | demo | model`."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+import typer
+from rich.console import Console
+
+from backends.serving.errors import ServingError
+from flows.services import control, demo_run, launch
+from flows.services.settings import ServiceSettings
+from flows.services.terminal import Terminal
+
+Command = Callable[[ServiceSettings, Mapping[str, str], Terminal], None]
+
+app = typer.Typer(
+    help="Cached, resumable LLM workflows on your own vLLM server.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # an API key may be among them
+)
+
+
+@app.command()
+def up() -> None:
+    """Start the Prefect server, the vLLM server and a worker; deploy the flows."""
+    _run(control.up)
+    typer.echo("Everything is up: `vllm-flows demo` runs the demonstration, `vllm-flows down` stops it all.")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    _run(control.down)
+
+
+@app.command()
+def status() -> None:
+    """Show what runs, where, and where it logs."""
+    _run(lambda settings, _environ, terminal: terminal.say("\n".join(control.status(settings))))
+
+
+@app.command()
+def demo() -> None:
+    """Run the demonstration deployment and show its result."""
+    _run(demo_run.demo)
+
+
+@app.command()
+def model() -> None:
+    """Make the demonstration model if it is not there, and print its folder."""
+
+    def make(settings: ServiceSettings, environ: Mapping[str, str], terminal: Terminal) -> None:
+        python = launch.vllm_python(settings, environ)
+        typer.echo(launch.make_demo_model(settings, environ, terminal, python))
+
+    _run(make)
+
+
+def _run(command: Command) -> None:
+    """Run a command; an error that we understand is one sentence and exit code 1, never a traceback."""
+    try:
+        settings = ServiceSettings.from_environ(os.environ)
+        with Terminal(Console(stderr=True)) as terminal:
+            command(settings, os.environ, terminal)
+    except ServingError as error:
+        typer.echo(f"vllm-flows: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"vllm-flows: {error.filename or 'the disk'}: {error.strerror}.", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("vllm-flows: stopped; what was started goes on, `vllm-flows down` stops it.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app()

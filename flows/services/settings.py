@@ -1,0 +1,90 @@
+"""ServiceSettings: what the environment says about the services that `up` starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from flows.services.state import ServiceFile, ServicesError
+
+PROJECT = Path(__file__).resolve().parents[2]
+LARGEST_PORT = 65535
+DEFAULT_VLLM_PORT = 8000
+DEFAULT_PREFECT_PORT = 4200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceSettings:
+    """What the environment says about the services."""
+
+    project: Path
+    """The checkout; its `.vllm-flows` holds the state."""
+
+    home: Path
+    """Where what checkouts share is kept: vLLM environments and models."""
+
+    vllm_base_url: str | None = None
+    """A server that runs already; then none is started."""
+
+    vllm_api_key: str | None = field(default=None, repr=False)
+    vllm_port: int = DEFAULT_VLLM_PORT
+    vllm_config: str | None = None
+    """The name of a file in `configs/vllm`, or a path; by default the demonstration on what the machine
+    has."""
+
+    prefect_port: int = DEFAULT_PREFECT_PORT
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], *, project: Path = PROJECT) -> Self:
+        """Read the settings.
+
+        Raises:
+            ServicesError: A variable has a value that it cannot have.
+        """
+        cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+        base_url = environ.get("VLLM_BASE_URL") or None
+        if base_url is not None and not base_url.startswith(("http://", "https://")):
+            raise ServicesError(
+                f"VLLM_BASE_URL={base_url!r} is no address; it starts with http:// or https://."
+            )
+        return cls(
+            project=project,
+            home=Path(environ.get("VLLM_FLOWS_HOME") or f"{cache}/vllm-flows").expanduser().absolute(),
+            vllm_base_url=base_url,
+            vllm_api_key=environ.get("VLLM_API_KEY") or None,
+            vllm_port=_port(environ, "VLLM_PORT", DEFAULT_VLLM_PORT),
+            vllm_config=environ.get("VLLM_CONFIG") or None,
+            prefect_port=_port(environ, "PREFECT_PORT", DEFAULT_PREFECT_PORT),
+        )
+
+    @property
+    def state(self) -> Path:
+        """The folder with everything that `up` leaves behind."""
+        return self.project / ".vllm-flows"
+
+    @property
+    def logs(self) -> Path:
+        """The folder with one log for each service."""
+        return self.state / "logs"
+
+    @property
+    def models(self) -> Path:
+        """The folder of local models."""
+        return self.home / "models"
+
+    @property
+    def services(self) -> ServiceFile:
+        """What was started."""
+        return ServiceFile(self.state / "services.json")
+
+    @property
+    def prefect_url(self) -> str:
+        """The address of Prefect's UI."""
+        return f"http://127.0.0.1:{self.prefect_port}"
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LARGEST_PORT:
+        raise ServicesError(f"{name}={text!r} is no port; give a number from 1 to {LARGEST_PORT}.")
+    return int(text)
