@@ -64,12 +64,15 @@ class Request:
         """Refuse a request that no server could answer.
 
         Raises:
-            ValueError: Neither or both of `prompt` and `messages` are given, or labels are asked of a chat.
+            ValueError: Neither or both of `prompt` and `messages` are given, labels are asked of a chat, or
+                some labels have token ids and others have none.
         """
         if (self.prompt is None) == (not self.messages):
             raise ValueError("a Request has either a prompt or messages, and not both")
         if self.labels and self.prompt is None:
             raise ValueError("labels are scored as the next token of a prompt; give prompt, not messages")
+        if len({bool(label.token_ids) for label in self.labels}) > 1:
+            raise ValueError("either all labels have token ids, or none has")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,7 +94,7 @@ class OpenAIClient:
             raise BackendConnectionError(f"no connection to {self.root}: {reason}") from error
         except openai.APIStatusError as error:
             raise _status_error(error) from error
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
 
 

@@ -98,9 +98,9 @@ class VLLMServer:
         can = await self.capabilities()
         if not can.scores_token_ids:
             return tuple(Label(text=text) for text in texts)
-        directory = Path(can.roots.get(model, ""))
-        if await anyio.Path(directory / "tokenizer.json").is_file():
-            return await anyio.to_thread.run_sync(labels_from_tokenizer, directory, texts)
+        root = can.roots.get(model)
+        if root and await anyio.Path(root, "tokenizer.json").is_file():
+            return await anyio.to_thread.run_sync(labels_from_tokenizer, Path(root), texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
 
     async def _answer_list(self, indexed: Sequence[tuple[int, Request]]) -> Arrival:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from backends.errors import AbortedError, ResponseFormatError
 from backends.messages import Label, Request, Response, Usage
@@ -13,6 +14,9 @@ TOP_LOGPROBS = 20
 
 NO_LOGPROB = -9000.0
 """vLLM writes -9999.0 for minus infinity, and for what its V1 runner has lost (PR 51789)."""
+
+ROUNDING = 1e-3
+"""How far above zero a log-probability may come out of arithmetic in single precision."""
 
 COMPLETE = frozenset({"stop", "length"})
 """Reasons to finish after which the answer is whole, as far as it was asked for."""
@@ -103,6 +107,16 @@ def _conversation(request: Request) -> list[dict[str, str]]:
 # --- what comes back ------------------------------------------------------------------------------------
 
 
+def _writable(text: str) -> str:
+    # JSON can hold half a surrogate pair ("\\ud800"), which no file and no key can.
+    if not text.isascii():
+        text.encode()  # raises a UnicodeEncodeError, which is a ValueError
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_writable)]
+
+
 class _Wire(BaseModel):
     # Servers add fields of their own; what is read must be there and of its type.
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
@@ -114,13 +128,13 @@ class _Logprobs(_Wire):
 
 class _CompletionChoice(_Wire):
     index: int
-    text: str
+    text: _Text
     finish_reason: str
     logprobs: _Logprobs | None = None
 
 
 class _ChatMessage(_Wire):
-    content: str
+    content: _Text
 
 
 class _ChatChoice(_Wire):
@@ -209,6 +223,8 @@ def _label_logprobs(labels: tuple[Label, ...], logprobs: _Logprobs | None) -> di
     top = logprobs.top_logprobs[0]
     if any(value <= NO_LOGPROB for value in top.values()):
         raise ResponseFormatError("the server returned -9999 in place of a log-probability")
+    if any(value > ROUNDING for value in top.values()):
+        raise ResponseFormatError("the server returned a log-probability above zero")
     if labels[0].token_ids:
         return {label.text: _exact(label, top) for label in labels}
     return top_label_logprobs(top, [label.text for label in labels])

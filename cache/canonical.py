@@ -33,7 +33,7 @@ def _encode(value: object, path: str, parts: list[bytes]) -> None:
     elif kind is bool:
         parts.append(b"t" if value else b"f")
     elif kind is int:
-        _append(b"i", b"%d" % cast("int", value), parts)
+        _append(b"i", _decimal(cast("int", value), path), parts)
     elif kind is float:
         parts.append(b"d" + struct.pack(">d", _finite(cast("float", value), path)))
     elif kind is str:
@@ -71,6 +71,13 @@ def _utf8(text: str, path: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise UnencodableError(f"{path} holds half a surrogate pair and is no valid text") from error
+
+
+def _decimal(number: int, path: str) -> bytes:
+    try:
+        return b"%d" % number
+    except ValueError as error:  # Python refuses to print more than 4300 digits
+        raise UnencodableError(f"{path} is a number of more than 4300 digits") from error
 
 
 def _finite(number: float, path: str) -> float:

@@ -12,7 +12,7 @@ from tasks.icm.search import SearchSettings
 class ICMParameters(BaseModel):
     """Parameters of one ICM search and its evaluation."""
 
-    model_config = ConfigDict(extra="forbid", use_enum_values=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     dataset: Literal["truthfulqa", "general_knowledge", "file"] = Field(
         default="truthfulqa",
@@ -45,7 +45,10 @@ class ICMParameters(BaseModel):
         default="auto", description="auto: exact log-probabilities where the server has them; top-20: never"
     )
     min_label_mass: float = Field(
-        default=0.01, ge=0, le=1, description="Stop when the labels' median probability is under this"
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Stop if the labels' median probability is under this; 0: never",
     )
     seed: int = Field(default=27565976, ge=0)
     test_claims: int | None = Field(default=None, ge=0, description="Test claims to evaluate on; empty: all")
@@ -63,6 +66,11 @@ class ICMParameters(BaseModel):
             )
         if self.num_seeds > self.num_claims:
             raise ValueError(f"num_seeds ({self.num_seeds}) is more than num_claims ({self.num_claims})")
+        if self.final_temperature > self.initial_temperature:
+            raise ValueError(
+                f"final_temperature ({self.final_temperature:g}) is above initial_temperature "
+                f"({self.initial_temperature:g}); it is where the temperature stops falling"
+            )
         if self.dataset == "file" and not self.train_path:
             raise ValueError("dataset is 'file'; give train_path")
         return self

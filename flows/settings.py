@@ -75,8 +75,11 @@ def load_settings(services: Path = SERVICES) -> Settings:
 def _started_server(services: Path) -> dict[str, str]:
     """Return base_url and model of the server that `make up` started; empty where there is none."""
     try:
-        written = cast("dict[str, dict[str, object]]", json.loads(services.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError):
+        written: object = json.loads(services.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    server = written.get("vllm", {})
-    return {name: str(server[name]) for name in ("base_url", "model") if server.get(name)}
+    server = cast("dict[str, object]", written).get("vllm") if isinstance(written, dict) else None
+    if not isinstance(server, dict):
+        return {}
+    fields = cast("dict[str, object]", server)
+    return {name: str(fields[name]) for name in ("base_url", "model") if fields.get(name)}

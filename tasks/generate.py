@@ -93,12 +93,13 @@ class Generator:
         if key in stored:
             return decode_labels(stored[key])
         labels = await self.backend.find_labels(model, texts)
-        self.lookup.keep({key: encode_labels(labels)})
+        if all(label.token_ids for label in labels):  # else a newer server may do better
+            self.lookup.keep({key: encode_labels(labels)})
         return labels
 
     async def _asked(self, missing: Sequence["KeyedRequest"], purpose: str) -> dict[Key, Response]:
         answers: dict[Key, Response] = {}
-        errors: list[BackendError] = []
+        errors: dict[KeyedRequest, BackendError] = {}
         started = time.monotonic()
         async with aclosing(self.backend.answer([one.request for one in missing])) as arrivals:
             async for arrival in arrivals:
@@ -106,15 +107,13 @@ class Generator:
                 good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
                 await anyio.to_thread.run_sync(self._keep, good)
                 answers |= {one.key: response for one, response in good.items()}
-                errors += [outcome for outcome in arrived.values() if isinstance(outcome, BackendError)]
+                errors |= {one: error for one, error in arrived.items() if isinstance(error, BackendError)}
                 self._count(arrival, sent=len(good), failed=len(arrived) - len(good))
                 self.watch(purpose, len(answers) + len(errors), len(missing))
         self.tally.waited_seconds += time.monotonic() - started
         if errors:
-            what = (
-                f"{len(errors)} of {len(missing)} prompts have no answer ({purpose or 'asked'}): {errors[0]}"
-            )
-            raise ExceptionGroup(what, errors)
+            what = f"{len(errors)} of {len(missing)} prompts have no answer ({purpose or 'asked'})"
+            raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
         return answers
 
     def _keep(self, answered: Mapping["KeyedRequest", Response]) -> None:
@@ -141,6 +140,15 @@ class KeyedRequest:
     request: Request
     digests: Mapping[str, bytes]
     key: Key
+
+
+def _noted(errors: Mapping[KeyedRequest, BackendError]) -> list[BackendError]:
+    """Return one error for each request, noted with how the first of its requests ends."""
+    for error in {id(error): error for error in errors.values()}.values():
+        first = next(one.request for one, same in errors.items() if same is error)
+        text = first.prompt if first.prompt is not None else first.messages[-1].content
+        error.add_note(f"asked of {first.model!r} with a prompt that ends in {text[-80:]!r}")
+    return list(errors.values())
 
 
 def key_requests(requests: Sequence[Request]) -> list[KeyedRequest]:

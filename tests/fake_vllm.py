@@ -1392,7 +1392,7 @@ def build_server(state: State) -> uvicorn.Server:
 
 def listen(port: int = 0) -> socket.socket:
     """Open a listening socket on the loopback interface; connections queue until the server runs."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(("127.0.0.1", port))

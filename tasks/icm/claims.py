@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -51,14 +52,17 @@ def load_claims(path: Path) -> list[Claim]:
         DataError: The file is missing or malformed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte order mark first
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"the data set {path} cannot be read: {error}; give the path of a JSON file"
         ) from error
-    claims = [
-        _claim(number, path, line, record) for number, (line, record) in enumerate(_records(path, text))
-    ]
+    claims: list[Claim] = []
+    for number, (line, record) in enumerate(_records(path, text)):
+        try:
+            claims.append(_claim(number, record))
+        except DataError as error:
+            raise DataError(f"{path}, line {line()}: {error}") from None
     if not claims:
         raise DataError(f"the data set {path} is empty")
     return claims
@@ -75,8 +79,10 @@ def draw(claims: Sequence[Claim], *, size: int, num_seeds: int, group_size: int,
         seed: Of the one stream that is the reference's own, `random.Random(seed)`.
 
     Raises:
-        DataError: The groups are not of this size, or there are too few.
+        DataError: The groups are not of this size, there are too few, or the seeds are odd or too many.
     """
+    if num_seeds % 2 or num_seeds > size:
+        raise DataError(f"num_seeds is {num_seeds}; it must be even and at most num_claims, {size}")
     groups: dict[int | str, list[Claim]] = {}
     for claim in claims:
         groups.setdefault(claim.group, []).append(claim)
@@ -99,60 +105,56 @@ def draw(claims: Sequence[Claim], *, size: int, num_seeds: int, group_size: int,
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, object]]:
-    """Yield (line number, record) of a JSON list or of JSON lines."""
-    if not text.lstrip().startswith("["):
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield number, _parsed(path, number, line)
-        return
+def _records(path: Path, text: str) -> list[tuple[Callable[[], int], object]]:
+    """Return (line number when asked for, record) of a JSON list or of JSON lines."""
+    if text.lstrip().startswith("["):
+        records = cast("list[object]", _parsed(path, text, first_line=1))
+        return [(partial(_line_in_list, text, number), record) for number, record in enumerate(records)]
+    # Not splitlines(), which also splits at line separators that JSON allows within a text.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [(partial(int, number), _parsed(path, line, first_line=number)) for number, line in lines]
+
+
+def _parsed(path: Path, text: str, *, first_line: int) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {first_line + error.lineno - 1}: not JSON: {error.msg}") from error
+
+
+def _line_in_list(text: str, number: int) -> int:
+    """Find the line in which a record of a JSON list starts; for messages only, since it reads all again."""
     decoder = json.JSONDecoder()
     position = text.index("[") + 1
-    while True:
-        position = _skip(text, position, " \t\r\n,")
-        line = text.count("\n", 0, position) + 1
-        if position >= len(text):
-            raise DataError(f"{path}, line {line}: the list of records does not end; the file is cut off")
-        if text[position] == "]":
-            return
-        try:
-            record, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-        yield line, record
+    for _ in range(number):
+        _, position = decoder.raw_decode(text, _next(text, position))
+    return text.count("\n", 0, _next(text, position)) + 1
 
 
-def _skip(text: str, position: int, characters: str) -> int:
-    while position < len(text) and text[position] in characters:
+def _next(text: str, position: int) -> int:
+    """Skip what stands between the records of a list."""
+    while text[position] in " \t\r\n,":
         position += 1
     return position
 
 
-def _parsed(path: Path, number: int, line: str) -> object:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {number}: not JSON: {error.msg}") from error
-
-
-def _claim(number: int, path: Path, line: int, record: object) -> Claim:
-    where = f"{path}, line {line}"
+def _claim(number: int, record: object) -> Claim:
     if not isinstance(record, dict):
-        raise DataError(f"{where}: a record is a JSON object, not {type(record).__name__}")
+        raise DataError(f"a record is a JSON object, not {type(record).__name__}")
     fields = cast("dict[str, object]", record)
 
     def text(name: str) -> str:
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: field {name!r} must be a text that is not empty, not {value!r}")
+            raise DataError(f"field {name!r} must be a text that is not empty, not {value!r}")
         return value
 
     group = fields.get("consistency_id")
     if isinstance(group, bool) or not isinstance(group, int | str):
-        raise DataError(f"{where}: field 'consistency_id' must be a number or a text, not {group!r}")
+        raise DataError(f"field 'consistency_id' must be a number or a text, not {group!r}")
     label = fields.get("label")
     if label is not None and label not in (0, 1):
-        raise DataError(f"{where}: field 'label' must be 0, 1, true or false, not {label!r}")
+        raise DataError(f"field 'label' must be 0, 1, true or false, not {label!r}")
     return Claim(
         id=number,
         question=text("question"),

@@ -1,0 +1,112 @@
+"""What people see while a search goes on, without a Prefect server and with a clock of our own."""
+
+from dataclasses import dataclass
+
+import pytest
+from prefect.logging import disable_run_logger
+
+from flows.icm_progress import Progress
+from tasks.icm.claims import Claim
+from tasks.icm.search import State, Step
+from tests.flows.icm_results import without_gold
+from tests.tasks.icm.made_up import asking, made_claims, made_draw, searched
+
+
+@dataclass
+class Clock:
+    """Shows what it is set to."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def following(clock: Clock, iterations: int = 200, claims: list[Claim] | None = None) -> Progress:
+    """Follow a search that starts when the clock shows 0."""
+    return Progress(claims=tuple(claims or made_claims(2)), iterations=iterations, clock=clock)
+
+
+def step(iteration: int) -> Step:
+    """Make a step with three labels, two of which equal gold."""
+    assigned = {0: 1, 1: 0, 2: 0}
+    state = State(
+        assigned=assigned, scores=dict.fromkeys(assigned, 1.0), pairs=(), energy=12.345, label_mass=0.9
+    )
+    return Step(iteration=iteration, outcome="unchanged", state=state, flips=0, temperature=1.0)
+
+
+async def shown(progress: Progress, iteration: int) -> str:
+    with disable_run_logger():
+        await progress.show(step(iteration))
+    return progress.line(step(iteration))
+
+
+# --- titles of task runs --------------------------------------------------------------------------------
+
+
+def test_evaluations_of_the_pool_are_numbered_with_a_guess_of_how_many() -> None:
+    progress = following(Clock(), iterations=200)
+    titles = [progress.title("evaluate pool, iteration 4") for _ in range(2)]
+    assert titles == ["evaluate pool 1 of about 100", "evaluate pool 2 of about 100"]
+
+
+@pytest.mark.parametrize("purpose", ["evaluate seeds", "evaluate repair, iteration 3", "test zero-shot"])
+def test_other_purposes_are_titles_as_they_are_and_not_counted(purpose: str) -> None:
+    progress = following(Clock(), iterations=10)
+    assert progress.title(purpose) == purpose
+    assert progress.title("evaluate pool, iteration 1") == "evaluate pool 1 of about 5"
+
+
+async def test_guess_follows_the_pace_of_the_search() -> None:
+    progress = following(Clock(), iterations=200)
+    for number in range(1, 17):
+        progress.title(f"evaluate pool, iteration {number}")
+    await shown(progress, 20)
+    assert progress.title("evaluate pool, iteration 21") == "evaluate pool 17 of about 170"
+
+
+def test_guess_is_never_less_than_what_there_is() -> None:
+    progress = following(Clock(), iterations=2)
+    assert [progress.title("evaluate pool") for _ in range(3)][-1] == "evaluate pool 3 of about 3"
+
+
+async def test_purposes_of_a_search_are_the_ones_that_are_numbered() -> None:
+    ask = asking()
+    steps = await searched(made_draw(), ask=ask, iterations=20, alpha=10.0)
+    progress = following(Clock(), iterations=20)
+    numbered = [title for title in map(progress.title, ask.purposes) if " of about " in title]
+    assert len(numbered) == sum(one.proposed_energy is not None for one in steps)
+    assert numbered[0].startswith("evaluate pool 1 of")
+
+
+# --- the line -------------------------------------------------------------------------------------------
+
+
+def test_line_says_where_the_search_stands() -> None:
+    assert following(Clock()).line(step(0)) == (
+        "iteration 0 of 200: 3 of 8 claims labelled, energy 12.35, accuracy 0.67"
+    )
+
+
+def test_line_is_silent_about_accuracy_without_gold_labels() -> None:
+    progress = following(Clock(), claims=without_gold(made_claims(2)))
+    assert progress.line(step(0)) == "iteration 0 of 200: 3 of 8 claims labelled, energy 12.35"
+
+
+async def test_line_estimates_the_time_left_from_the_pace_so_far() -> None:
+    clock = Clock()
+    progress = following(clock, iterations=200)
+    clock.now = 10.0
+    assert (await shown(progress, 20)).endswith(", about 90 s left")
+    clock.now = 100.0
+    assert (await shown(progress, 40)).endswith(", about 7 min left")
+    clock.now = 300.0
+    assert (await shown(progress, 199)).endswith(", about 2 s left")
+
+
+async def test_line_of_the_last_iteration_has_no_estimate() -> None:
+    clock = Clock()
+    progress = following(clock, iterations=50)
+    clock.now = 10.0
+    assert "left" not in await shown(progress, 50)

@@ -1,0 +1,178 @@
+"""The HTML report: complete, self-contained, and safe whatever the claims say."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from flows.reports.icm import render, search_figure
+from tests.flows.icm_results import found, without_gold
+from tests.tasks.icm.made_up import made_claims
+
+LOADS = {
+    "src",
+    "srcset",
+    "href",
+    "xlink:href",
+    "data",
+    "poster",
+    "action",
+    "formaction",
+    "background",
+    "ping",
+}
+"""Attributes that make a browser go and fetch something, or a click leave the page."""
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.classes: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self.classes += [value or "" for name, value in attrs if name == "class"]
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "metadata"} & set(self._open):
+            self.text += data
+
+
+async def test_report_is_self_contained() -> None:
+    """No script, nothing fetched, no address of anything elsewhere but the names of XML vocabularies."""
+    html = render(await found(consistency="answer"))
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "img", "form", "audio", "video"} & set(
+        page.tags
+    )
+    assert [name for name, _ in page.attributes if name.startswith("on")] == []
+    loaded = [value for name, value in page.attributes if name in LOADS]
+    assert all(value.startswith("#") for value in loaded), loaded
+    assert all(
+        not re.search(r"url\((?!#)|@import|expression\(", value)
+        for value in [
+            *re.findall(r"<style.*?</style>", html, re.DOTALL),
+            *(v for n, v in page.attributes if n == "style"),
+        ]
+    )
+    addresses = set(re.findall(r"https?://[^\s\"'<>]+", re.sub(r"<!DOCTYPE[^>]*>", "", html)))
+    vocabularies = {
+        value for name, value in page.attributes if name.startswith("xmlns") or name == "rdf:resource"
+    }
+    assert addresses <= vocabularies | {"https://matplotlib.org/"}, addresses
+    assert not any("refresh" in value.lower() for name, value in page.attributes if name == "http-equiv")
+
+
+async def test_text_with_html_is_escaped_everywhere() -> None:
+    """In claims, questions, answers, the model's name and the parameters."""
+    evil = "</td><script>alert('x')</script><img src=http://evil/x onerror=alert(1)>&amp; \"q\""
+    claims = [replace(claim, question=evil, choice=f"{evil} {claim.choice}") for claim in made_claims(6)]
+    result = await found(claims=made_claims(6), iterations=60)
+    evil_by_id = {claim.id: claim for claim in claims}
+    result = replace(
+        result,
+        claims=tuple(evil_by_id[claim.id] for claim in result.claims),
+        model=evil,
+        parameters=result.parameters.model_copy(update={"train_path": evil}),
+    )
+    assert result.accepted
+    html = render(result)
+    page = Page(html)
+    assert "script" not in page.tags
+    assert "img" not in page.tags
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert page.text.count(evil) == 2 * 16 + len(result.accepted) + 2
+    assert page.tags.count("svg") == 1
+
+
+async def test_report_holds_figure_tables_and_every_claim() -> None:
+    result = await found(iterations=60)
+    page = Page(render(result))
+    assert page.tags.count("svg") == 1
+    for claim in result.claims:
+        assert claim.choice in page.text
+    for score in result.test_scores:
+        assert f"{score.correct} of {score.total}" in page.text
+    assert f"{len(result.final.assigned)} of 16" in page.text
+    assert f"{len(result.accepted)} accepted" in page.text
+    for name in result.parameters.model_dump(exclude_none=True):
+        assert name in page.text
+
+
+async def test_figure_draws_four_panels_and_rejected_proposals() -> None:
+    result = await found(iterations=60)
+    assert any(step.outcome == "rejected" for step in result.steps)
+    figure = search_figure(result)
+    assert figure.startswith("<svg")
+    assert all(f'id="axes_{number}"' in figure for number in (1, 2, 3, 4))
+    assert 'id="axes_5"' not in figure
+    assert "rejected proposals" in figure
+
+
+async def test_warnings_are_shown() -> None:
+    result = replace(await found(consistency="reference", mass=0.05, iterations=3), exact_scores=False)
+    page = Page(render(result))
+    warnings = result.warnings()
+    assert len(warnings) >= 4
+    assert page.classes.count("warning") == len(warnings)
+    assert all(warning in page.text for warning in warnings)
+
+
+async def test_report_does_not_call_a_partly_supervised_search_unsupervised() -> None:
+    plain, supervised = [
+        " ".join(Page(render(await found(consistency=name, iterations=1))).text.split())
+        for name in ("none", "reference")
+    ]
+    assert "without looking at gold labels." in plain
+    assert "without looking at gold labels, but for the published consistency rule" in supervised
+
+
+async def test_report_without_gold_labels_and_without_test() -> None:
+    result = await found(claims=without_gold(made_claims(6)), test=False)
+    html = render(result)
+    assert "no gold labels" in html
+    page = Page(html)
+    assert "No test split was given." in page.text
+    assert "wrong" not in page.classes
+    assert "None" not in page.text
+
+
+async def test_labels_come_with_the_least_certain_first_and_unlabelled_last() -> None:
+    result = await found(iterations=4)
+    page = Page(render(result))
+    shown = page.text[page.text.index("the least certain first") :]
+    margins = {
+        result.claims[uid].choice: result.final.scores[uid] * (1 if label else -1)
+        for uid, label in result.final.assigned.items()
+    }
+    order = sorted((claim.choice for claim in result.claims), key=shown.index)
+    labelled = order[: len(margins)]
+    assert set(labelled) == set(margins)
+    assert labelled == sorted(labelled, key=lambda choice: margins[choice])
+
+
+async def test_labels_unlike_gold_are_shaded() -> None:
+    result = await found()
+    gold = [claim.gold for claim in result.claims]
+    wrong = sum(label != gold[uid] for uid, label in result.final.assigned.items())
+    assert wrong > 0
+    assert Page(render(result)).classes.count("wrong") == wrong
+
+
+async def test_report_of_a_search_that_did_nothing() -> None:
+    page = Page(render(await found(iterations=0)))
+    assert "svg" in page.tags
+    assert "8 of 16 claims were never given a label." in page.text

@@ -1,0 +1,186 @@
+"""The files that an ICM run leaves, and what it says about itself."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.parameters import ICMParameters
+from flows.results import history, label_rows, run_directory, write_files
+from tests.flows.icm_results import found, without_gold
+from tests.tasks.icm.made_up import MemoryStore, made_claims
+
+FILES = ["history.jsonl", "labels.jsonl", "report.html", "summary.json"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+async def test_all_files_are_written_and_nothing_else(tmp_path: Path) -> None:
+    directory = tmp_path / "deep" / "run"
+    summary = write_files(await found(), directory, "<html>é</html>")
+    assert names(directory) == FILES
+    assert (directory / "report.html").read_text(encoding="utf-8") == "<html>é</html>"
+    assert json.loads((directory / "summary.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(summary)
+    )
+    assert summary["report"] == str(directory / "report.html")
+
+
+async def test_equal_runs_write_equal_labels_and_history(tmp_path: Path) -> None:
+    """Whatever they cost, and however long they took: one is answered from the store altogether."""
+    store = MemoryStore()
+    first = await found(store=store, seconds=500.0, consistency="answer")
+    again = replace(await found(store=store, seconds=1.0, consistency="answer"), flow_run_id="other")
+    assert again.tally.sent == 0 < first.tally.sent
+    for name, result in (("first", first), ("again", again)):
+        write_files(result, tmp_path / name, "")
+    for name in ("labels.jsonl", "history.jsonl"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert (tmp_path / "first/summary.json").read_bytes() != (tmp_path / "again/summary.json").read_bytes()
+
+
+async def test_labels_have_one_row_for_each_claim_and_null_where_there_is_no_label(tmp_path: Path) -> None:
+    result = await found(iterations=3)
+    write_files(result, tmp_path, "")
+    rows = lines(tmp_path / "labels.jsonl")
+    assert rows == label_rows(result)
+    assert [row["id"] for row in rows] == [claim.id for claim in result.claims]
+    final = result.final
+    for uid, row in enumerate(rows):
+        assert list(row) == ["id", "label", "score", "margin"]
+        if uid in final.assigned:
+            assert (row["label"], row["score"]) == (final.assigned[uid], final.scores[uid])
+            assert row["margin"] == (row["score"] if row["label"] else -row["score"])
+        else:
+            assert [row["label"], row["score"], row["margin"]] == [None, None, None]
+    assert 0 < sum(row["label"] is None for row in rows) < len(rows)
+
+
+async def test_history_has_one_row_for_each_iteration(tmp_path: Path) -> None:
+    result = await found(consistency="answer")
+    write_files(result, tmp_path, "")
+    rows = lines(tmp_path / "history.jsonl")
+    assert rows == history(result)
+    assert [row["iteration"] for row in rows] == list(range(41))
+    assert (rows[0]["outcome"], rows[0]["claim"], rows[0]["label"]) == ("start", None, None)
+    for row, step in zip(rows, result.steps, strict=True):
+        assert row["claim"] == (None if step.uid is None else result.claims[step.uid].id)
+        assert (row["energy"], row["flips"]) == (step.state.energy, step.flips)
+        assert (row["pool_size"], row["inconsistent_pairs"]) == (
+            len(step.state.assigned),
+            len(step.state.pairs),
+        )
+
+
+async def test_summary_counts_and_costs(tmp_path: Path) -> None:
+    result = await found()
+    summary = write_files(result, tmp_path, "")
+    outcomes = Counter(step.outcome for step in result.steps)
+    assert (summary["accepted"], summary["rejected"]) == (outcomes["accepted"], outcomes["rejected"])
+    assert summary["labelled"] == len(result.final.assigned)
+    assert summary["energy"] == result.final.energy
+    written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert written["cost"]["sent"] == result.tally.sent > 0
+    assert written["cost"]["seconds"] == 12.0
+    assert [score["method"] for score in written["test"]] == [
+        "zero-shot", "random labels", "found labels", "golden labels",
+    ]  # fmt: skip
+    assert all(0 <= score["accuracy"] <= 1 for score in written["test"])
+    assert ICMParameters.model_validate(written["parameters"]) == result.parameters
+
+
+async def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A file that cannot be written leaves the old one, and no summary speaks of it."""
+    write_files(await found(seconds=1.0), tmp_path, "<html>old</html>")
+    summary = (tmp_path / "summary.json").read_bytes()
+    with pytest.raises(UnicodeEncodeError):
+        write_files(await found(seconds=2.0), tmp_path, "<html>new\ud800</html>")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "<html>old</html>"
+    assert (tmp_path / "summary.json").read_bytes() == summary
+
+
+async def test_writing_again_replaces_the_files(tmp_path: Path) -> None:
+    write_files(await found(iterations=20), tmp_path, "old")
+    write_files(await found(iterations=5), tmp_path, "new")
+    assert names(tmp_path) == FILES
+    assert len(lines(tmp_path / "history.jsonl")) == 6
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "new"
+
+
+def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -> None:
+    def folder(model: str = "m", **parameters: Any) -> Path:  # noqa: ANN401 - of the run
+        return run_directory(tmp_path, ICMParameters.model_validate(parameters), model)
+
+    assert folder() == folder(cache_mode="replay") == folder(keep_prompts=True) == folder(alpha=50)
+    different = [folder(), folder("n"), folder(seed=1), folder(alpha=30), folder(consistency="answer"),
+                 folder(iterations=1), folder(trailing_space=False), folder(revision="r")]  # fmt: skip
+    assert len(set(different)) == len(different)
+    assert folder(dataset="general_knowledge").name.startswith("icm-general_knowledge-")
+    assert folder().parent == tmp_path
+
+
+# --- warnings and the headline --------------------------------------------------------------------------
+
+
+async def test_undisturbed_run_warns_of_nothing() -> None:
+    result = await found(iterations=400, alpha=1.0)
+    assert len(result.final.assigned) == 16
+    assert result.warnings() == []
+
+
+async def test_gold_in_the_consistency_rule_is_warned_of() -> None:
+    assert any(
+        "partly supervised" in warning for warning in (await found(consistency="reference")).warnings()
+    )
+    assert not any("supervised" in warning for warning in (await found(consistency="answer")).warnings())
+
+
+async def test_inexact_scores_are_warned_of() -> None:
+    result = replace(await found(iterations=1), exact_scores=False)
+    assert any("20 most likely tokens only (top-20)" in warning for warning in result.warnings())
+
+
+async def test_low_label_mass_is_warned_of_in_search_and_test() -> None:
+    warnings = (await found(mass=0.05, iterations=2)).warnings()
+    assert any("as little as 0.05 of its probability" in warning for warning in warnings)
+    assert any(
+        warning.startswith("Test, zero-shot: the labels had a median probability of 0.05")
+        for warning in warnings
+    )
+
+
+async def test_unlabelled_claims_are_warned_of() -> None:
+    assert "8 of 16 claims were never given a label." in (await found(iterations=0)).warnings()
+
+
+async def test_labels_that_are_all_the_same_are_warned_of() -> None:
+    result = await found(log_odds=lambda prompt: 3.0, iterations=400)  # noqa: ARG005 - whatever the prompt
+    assert set(result.final.assigned.values()) == {1}
+    assert any(warning.startswith("Every claim got the label True") for warning in result.warnings())
+
+
+async def test_headline_says_the_result_in_one_line() -> None:
+    result = await found()
+    headline = result.headline()
+    assert "\n" not in headline
+    assert f"{len(result.final.assigned)} of 16 claims labelled" in headline
+    assert "equal the gold ones" in headline
+    assert "zero-shot" in headline
+    assert f"{result.tally.sent} prompts sent" in headline
+
+
+async def test_headline_and_files_without_gold_and_without_test(tmp_path: Path) -> None:
+    result = await found(claims=without_gold(made_claims(6)), test=False, iterations=5)
+    assert "no gold labels" in result.headline()
+    assert "test accuracy: not evaluated" in result.headline()
+    assert write_files(result, tmp_path, "")["accuracy"] is None
+    assert {row["accuracy"] for row in lines(tmp_path / "history.jsonl")} == {None}
