@@ -23,6 +23,15 @@ class Arrival:
     """HTTP requests that this took, retries included."""
 
 
+def merge(arrivals: Sequence[Arrival]) -> Arrival:
+    """Make one of what came back apart."""
+    return Arrival(
+        outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
+        usage=sum((arrival.usage for arrival in arrivals), Usage()),
+        requests_sent=sum(arrival.requests_sent for arrival in arrivals),
+    )
+
+
 class Backend(Protocol):
     """Whoever answers. An async context manager: whoever opens it closes it."""
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from backends.base import Arrival, Outcome
+from backends.base import Arrival, Outcome, merge
 from backends.errors import BackendError
 from backends.messages import Request, Response, Usage
 
@@ -93,17 +93,9 @@ class Retrier:
             if error.blames_prompt and len(indexed) > 1:
                 middle = len(indexed) // 2
                 halves = [await self.answer(half, send) for half in (indexed[:middle], indexed[middle:])]
-                return _merged(halves, requests_sent=sent)
+                return merge([Arrival(outcomes=(), requests_sent=sent), *halves])
             return Arrival(outcomes=tuple((index, error) for index, _ in indexed), requests_sent=sent)
         outcomes: list[tuple[int, Outcome]] = [
             (index, response) for (index, _), response in zip(indexed, responses, strict=True)
         ]
         return Arrival(outcomes=tuple(outcomes), usage=usage, requests_sent=sent)
-
-
-def _merged(arrivals: Sequence[Arrival], *, requests_sent: int) -> Arrival:
-    return Arrival(
-        outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
-        usage=sum((arrival.usage for arrival in arrivals), Usage()),
-        requests_sent=requests_sent + sum(arrival.requests_sent for arrival in arrivals),
-    )

@@ -11,7 +11,7 @@ import anyio.to_thread
 from pydantic import SecretStr
 
 from backends import wire
-from backends.base import Arrival
+from backends.base import Arrival, merge
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer
@@ -118,13 +118,7 @@ class VLLMServer:
         return await self._retrier.answer(indexed, self._send)
 
     async def _one_by_one(self, indexed: Sequence[tuple[int, Request]]) -> Arrival:
-        singles = [self._retrier.answer([one], self._send) for one in indexed]
-        arrivals = await asyncio.gather(*singles)
-        return Arrival(
-            outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
-            usage=sum((arrival.usage for arrival in arrivals), Usage()),
-            requests_sent=sum(arrival.requests_sent for arrival in arrivals),
-        )
+        return merge(await asyncio.gather(*(self._retrier.answer([one], self._send) for one in indexed)))
 
     async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         async with self._open:
