@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import anyio
@@ -46,6 +46,15 @@ class Retrier:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     rng: random.Random = field(default_factory=random.Random)
+
+    def limited(self, max_attempts: int, max_seconds: float) -> "Retrier":
+        """Return a retrier that gives up sooner."""
+        policy = replace(
+            self.policy,
+            max_attempts=min(max_attempts, self.policy.max_attempts),
+            max_seconds=min(max_seconds, self.policy.max_seconds),
+        )
+        return replace(self, policy=policy)
 
     async def call(self, send: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds, or raise the last error.

@@ -19,6 +19,10 @@ from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
 
+FIRST_CONTACT_ATTEMPTS = 4
+FIRST_CONTACT_MAX_SECONDS = 2.0
+"""A server that was never there is most likely a wrong address: say so within seconds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
@@ -80,7 +84,8 @@ class VLLMServer:
         """
         async with self._probe:
             if self._capabilities is None:
-                self._capabilities = await self._retrier.call(self._ask_capabilities)
+                first_contact = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
+                self._capabilities = await first_contact.call(self._ask_capabilities)
             return self._capabilities
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:

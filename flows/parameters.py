@@ -1,6 +1,7 @@
 """What a user can set for an ICM run; rendered as a form in the Prefect UI."""
 
-from typing import Literal, Self
+import difflib
+from typing import Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -54,6 +55,15 @@ class ICMParameters(BaseModel):
     test_claims: int | None = Field(default=None, ge=0, description="Test claims to evaluate on; empty: all")
     cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")
     keep_prompts: bool = Field(default=False, description="Store the text of prompts, not their digest only")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, given: object) -> object:
+        for name in cast("dict[str, object]", given) if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0)[0]
+                raise ValueError(f"there is no parameter {name!r}; the closest is {close!r}")
+        return cast("object", given)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -43,7 +43,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"dataset": "gsm8k"}, "'truthfulqa', 'general_knowledge' or 'file'"),
     ({"dataset": "file"}, "dataset is 'file'; give train_path"),
     ({"dataset": "file", "train_path": ""}, "dataset is 'file'; give train_path"),
-    ({"iteration": 5}, "Extra inputs are not permitted"),
+    ({"iteration": 5}, "the closest is 'iterations'"),
 ]
 
 

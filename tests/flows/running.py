@@ -1,0 +1,343 @@
+"""What the tests of flows start: a Prefect server, and processes that run the flow `icm`."""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import httpx
+import psutil
+
+from backends.messages import Label, Request, SamplingParams
+from cache.disk_store import DiskStore
+from tasks.codec import read_entry
+from tasks.keys import request_key
+from tests.fake_vllm import prompt_digest
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOUND = ("labels.jsonl", "history.jsonl")
+"""The files of a run that equal runs write alike."""
+
+OUTSIDE = ("VLLM_", "OPENAI_", "PREFECT_")
+SILENT_FAILURES = ("computing cache key", "committing transaction", "Traceback")
+"""What Prefect only logs when a result cannot be cached."""
+
+SHUTDOWN_SECONDS = 20.0
+TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return cast("tuple[str, int]", sock.getsockname())[1]
+
+
+def wait_for(look: Callable[[], T | None], what: str, *, seconds: float = 60.0, pause: float = 0.1) -> T:
+    """Look until something other than None or False is seen."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if seen := look():
+            return seen
+        time.sleep(pause)
+    raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process's environment without what would lead to somebody else's servers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OUTSIDE)}
+    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+
+
+def stop(process: subprocess.Popen[Any], *, seconds: float = SHUTDOWN_SECONDS) -> None:
+    """End a process that we started, and whatever it has started, and collect it."""
+    children = descendants(process.pid)
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    for pid in [process.pid, *children] if process.poll() is None else children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+# --- Prefect --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectServer:
+    """A running server, and the environment of processes that are to use it."""
+
+    api_url: str
+    environment: Mapping[str, str]
+    log: Path
+
+    def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Send one request to the API."""
+        answer = httpx.request(method, f"{self.api_url}{path}", json=body, timeout=30, trust_env=False)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def flow_run(self, flow_run_id: str) -> JsonObject:
+        """Read one flow run."""
+        return self.call("GET", f"/flow_runs/{flow_run_id}")
+
+    def artifacts(self, flow_run_id: str) -> dict[str, JsonObject]:
+        """Return {key: artifact} of one flow run."""
+        found = self.call("POST", "/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})
+        return {one["key"]: one for one in found}
+
+    def task_states(self, flow_run_id: str, *, count: int) -> list[str]:
+        """Wait until the end of `count` task runs has been recorded, which Prefect does in the background."""
+
+        def ended() -> list[str] | None:
+            body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
+            runs = self.call("POST", "/task_runs/filter", body)
+            states = [run["state"]["name"] for run in runs if run["state_type"] in TERMINAL]
+            return states if len(states) >= count else None
+
+        return wait_for(ended, f"{count} task runs of flow run {flow_run_id}")
+
+    def prefect(self, *arguments: str, **environment: str) -> str:
+        """Run the command `prefect` to its end and return what it wrote."""
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+            check=False, cwd=PROJECT, env={**self.environment, **environment}, capture_output=True, text=True,
+            timeout=100,
+        )  # fmt: skip
+        assert done.returncode == 0, f"prefect {arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@contextlib.contextmanager
+def running_prefect(folder: Path) -> Generator[PrefectServer]:
+    """Run a Prefect server of one's own, its database in `folder`."""
+    port = free_port()
+    api_url = f"http://127.0.0.1:{port}/api"
+    environment = {
+        **own_environment(),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    log = folder / "prefect-server.log"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+
+    def healthy() -> bool:
+        assert process.poll() is None, f"the Prefect server died: {log.read_text()[-2000:]}"
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{api_url}/health", trust_env=False, timeout=5).is_success
+        return False
+
+    try:
+        wait_for(healthy, "the Prefect server", seconds=100)
+        yield PrefectServer(api_url=api_url, environment=environment, log=log)
+    finally:
+        stop(process)
+
+
+# --- The flow -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run asks and stores."""
+
+    base_url: str
+    model: str
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        """Answers."""
+        return self.folder / "store"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process is told of it."""
+        return {
+            "VLLM_BASE_URL": self.base_url,
+            "VLLM_MODEL": self.model,
+            "VLLM_FLOWS_STORE": str(self.store),
+            "VLLM_FLOWS_RUNS": str(self.folder / "runs"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    flow_run_id: str
+    state: str
+    message: str
+    summary: JsonObject
+    error: str
+    log: str
+    """What the process logged during this run."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the run left its files."""
+        return Path(self.summary["report"]).parent
+
+    @property
+    def task_runs(self) -> int:
+        """How many task runs it had; each logs one end."""
+        return len(re.findall(r"Task run .* Finished in state", self.log))
+
+    def bytes_of(self, *names: str) -> list[bytes]:
+        """Read files of the run."""
+        return [(self.directory / name).read_bytes() for name in names]
+
+    def require_completed(self) -> Self:
+        """Return itself if all went well, and Prefect swallowed no error either."""
+        assert self.state == "Completed", f"{self.state} {self.error}\n{self.log}"
+        for failure in SILENT_FAILURES:
+            assert failure not in self.log, self.log
+        return self
+
+
+class ICMProcess:
+    """A process that runs the flow when told to, as often as told.
+
+    Args:
+        environment: All of its environment variables, apart from those of a `Place`.
+        folder: For its log.
+    """
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._log = folder / "icm-process.log"
+        self._seen = 0
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.flows.run_icm"],
+                cwd=PROJECT, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=output, text=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        """Start nothing more."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Kill it if it still runs."""
+        self.kill()
+
+    def start(self, place: Place, parameters: Mapping[str, object]) -> None:
+        """Begin a run and return at once."""
+        assert self._process.stdin
+        order = {"parameters": parameters, "environment": place.environment}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> Outcome:
+        """Wait for the end of the run."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        log = self._log.read_text(encoding="utf-8")
+        new, self._seen = log[self._seen :], len(log)
+        assert line, f"the process died: {new}"
+        return Outcome(**json.loads(line), log=new)
+
+    def run(self, place: Place, parameters: Mapping[str, object]) -> Outcome:
+        """Run to the end."""
+        self.start(place, parameters)
+        return self.finish()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is alive and its run has not ended."""
+        assert self._process.stdout
+        ended, _, _ = select.select([self._process.stdout], [], [], 0)
+        return self._process.poll() is None and not ended
+
+    def require_busy(self) -> None:
+        """Insist on a run that still goes on."""
+        assert self.is_busy, f"the run is over: {self._log.read_text()[-2000:]}"
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory runs out: without a word."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def asked_of(stats: JsonObject) -> Mapping[str, int]:
+    """Return {digest of a prompt: times answered} of a fake's statistics."""
+    return cast("dict[str, int]", stats["prompt_digests"])
+
+
+def asked_again(before: JsonObject, after: JsonObject) -> set[str]:
+    """Name the prompts that were answered between two looks at a fake's statistics."""
+    earlier = asked_of(before)
+    return {digest for digest, times in asked_of(after).items() if times > earlier.get(digest, 0)}
+
+
+def stored_prompts(store: Path) -> set[str]:
+    """Return the digests of the prompts in a store that was written with keep_prompts."""
+    disk = DiskStore(store)
+    found = disk.get(list(disk.keys()))
+    disk.close()
+    assert not found.damaged
+    digests: set[str] = set()
+    for key, entry in found.entries.items():
+        if entry.startswith(b"["):  # how labels are spelt, the only thing in a store that answers no prompt
+            continue
+        request = _request(cast("JsonObject", read_entry(entry))["request"])
+        assert request_key(request) == key
+        digests.add(prompt_digest(request.prompt or ""))
+    return digests
+
+
+def _request(written: JsonObject) -> Request:
+    sampling: JsonObject = {**written["sampling"], "stop": tuple(written["sampling"]["stop"])}
+    labels = [Label(text=one["text"], token_ids=tuple(one["token_ids"])) for one in written["labels"]]
+    return Request(
+        model=written["model"],
+        revision=written["revision"],
+        prompt=written["prompt"],
+        sampling=SamplingParams(**sampling),
+        labels=tuple(labels),
+    )
+
+
+def one_sentence(message: str, *parts: str) -> None:
+    """Insist on a message for people: one line, not long, with everything that one needs to know."""
+    missing: Sequence[str] = [part for part in parts if part not in message]
+    assert not missing, f"{missing} not in {message!r}"
+    assert "\n" not in message.strip(), message
+    assert len(message) < 500, message
