@@ -15,29 +15,25 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from backends.errors import BackendConnectionError, BackendError
-from backends.vllm_server import VLLMServer
+from backends.errors import BackendConnectionError
 from cache.disk_store import DiskStore
 from cache.lookup import Lookup
-from flows.hub import truthfulqa_files
+from flows.answering import RunStoppedError, open_backend, revision_in_key, served_model, server_gone
+from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, run_directory, write_files
-from flows.settings import PROJECT, Settings, SettingsError, load_settings
+from flows.settings import Settings, load_settings
 from tasks.batches import TaskAsk
 from tasks.generate import Generator
-from tasks.icm.claims import LABEL_TEXTS, Claim, DataError, Draw, draw, load_claims
+from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
 from tasks.icm.prompts import Prompter
 from tasks.icm.search import Search, Step
 
 Summary = dict[str, Any]
-
-
-class RunStoppedError(RuntimeError):
-    """The run cannot go on now; everything answered is stored, and running it again continues."""
 
 
 @flow(name="icm")
@@ -53,7 +49,7 @@ async def icm(parameters: ICMParameters) -> Summary:
     settings = load_settings()
     train, test = await anyio.to_thread.run_sync(load_splits, parameters, settings)
     store = DiskStore(settings.store)
-    backend = VLLMServer(settings.base_url, api_key=settings.api_key)
+    backend = open_backend(parameters, settings)
     generator = Generator(
         backend=backend, lookup=Lookup(store, parameters.cache_mode), keep_text=parameters.keep_prompts
     )
@@ -61,7 +57,7 @@ async def icm(parameters: ICMParameters) -> Summary:
         async with backend:
             result = await label(parameters, settings, train, test, generator)
     except* BackendConnectionError as group:
-        raise RunStoppedError(_server_gone(settings, group)) from group
+        raise RunStoppedError(server_gone(parameters, settings, group)) from group
     finally:
         store.close()
     return await publish(result, settings)
@@ -114,12 +110,14 @@ async def label(
 async def _prompter(
     parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
 ) -> Prompter:
-    model = parameters.model or settings.model or await _served_model(generator)
+    model = parameters.model or settings.model or await served_model(generator.backend)
+    revision = revision_in_key(parameters, settings)
+    exact = parameters.backend == "vllm" and parameters.scoring == "auto"
     return Prompter(
         claims=drawn.claims,
         model=model,
-        revision=parameters.revision,
-        labels=await generator.find_labels(model, LABEL_TEXTS, exact=parameters.scoring == "auto"),
+        revision=revision,
+        labels=await generator.find_labels(model, LABEL_TEXTS, revision=revision, exact=exact),
         trailing_space=parameters.trailing_space,
     )
 
@@ -162,57 +160,6 @@ async def with_deployment_defaults(parameters: ICMParameters) -> ICMParameters:
         deployment = await client.read_deployment(deployment_id)
     defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
     return ICMParameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
-
-
-def load_splits(parameters: ICMParameters, settings: Settings) -> tuple[list[Claim], list[Claim]]:
-    """Read the claims to label, and the test claims that were asked for.
-
-    Raises:
-        DataError: A file is missing or malformed, or test claims have no labels.
-    """
-    train_path, test_path = _paths(parameters, settings)
-    train = load_claims(train_path)
-    test = load_claims(test_path)[: parameters.test_claims] if test_path else []
-    for claim in test:
-        if claim.gold is None:
-            raise DataError(f"{test_path}: test claim {claim.id} has no field 'label' to compare with")
-    return train, test
-
-
-def _paths(parameters: ICMParameters, settings: Settings) -> tuple[Path, Path | None]:
-    if parameters.train_path:
-        return Path(parameters.train_path), Path(parameters.test_path) if parameters.test_path else None
-    if parameters.dataset == "general_knowledge":
-        folder = PROJECT / "data" / "general_knowledge"
-        paths = {split: folder / f"{split}.jsonl" for split in ("train", "test")}
-    else:
-        paths = truthfulqa_files(settings.store.parent / "datasets" / "truthfulqa")
-    return paths["train"], Path(parameters.test_path) if parameters.test_path else paths["test"]
-
-
-async def _served_model(generator: Generator) -> str:
-    if not isinstance(generator.backend, VLLMServer):
-        raise SettingsError("no model is named; give the parameter model")
-    try:
-        served = (await generator.backend.capabilities()).roots
-    except BackendConnectionError:
-        raise
-    except BackendError as error:
-        raise SettingsError(f"the server at VLLM_BASE_URL is no vLLM server: {error}") from error
-    if len(served) != 1:
-        names = ", ".join(sorted(served)) or "none"
-        raise SettingsError(f"the server serves {names}; choose with the parameter model or VLLM_MODEL")
-    return next(iter(served))
-
-
-def _server_gone(settings: Settings, group: BaseExceptionGroup[BackendConnectionError]) -> str:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return (
-        f"{first}; start a server with `make up` or point VLLM_BASE_URL (now {settings.base_url}) at one, "
-        "then run this again: everything answered so far is stored"
-    )
 
 
 def _accepted_table(result: ICMResult) -> list[dict[str, Any]]:

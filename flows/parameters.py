@@ -22,6 +22,10 @@ class ICMParameters(BaseModel):
     )
     train_path: str | None = Field(default=None, description="JSON or JSONL file of claims to label")
     test_path: str | None = Field(default=None, description="JSON or JSONL file of claims to evaluate on")
+    backend: Literal["vllm", "openai"] = Field(
+        default="vllm",
+        description="vllm, or openai: the API at OPENAI_BASE_URL, for money",
+    )
     model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
     revision: str | None = Field(default=None, description="Which weights, where the name does not say it")
     num_claims: int = Field(default=256, ge=1, description="Claims to label")
@@ -81,6 +85,8 @@ class ICMParameters(BaseModel):
                 f"final_temperature ({self.final_temperature:g}) is above initial_temperature "
                 f"({self.initial_temperature:g}); it is where the temperature stops falling"
             )
+        if self.backend == "openai" and not self.model:
+            raise ValueError("backend is 'openai'; name the model")
         if self.dataset == "file" and not self.train_path:
             raise ValueError("dataset is 'file'; give train_path")
         return self

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     base_url: str = Field(default=DEFAULT_BASE_URL, validation_alias="VLLM_BASE_URL")
     model: str | None = Field(default=None, validation_alias="VLLM_MODEL")
     api_key: SecretStr | None = Field(default=None, validation_alias="VLLM_API_KEY")
+    openai_base_url: str = Field(default="https://api.openai.com", validation_alias="OPENAI_BASE_URL")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_requests_per_minute: int = Field(default=100, ge=1, validation_alias="OPENAI_REQUESTS_PER_MINUTE")
+    openai_max_in_flight: int = Field(default=2, ge=1, validation_alias="OPENAI_MAX_IN_FLIGHT")
     store: Path = Field(
         default_factory=lambda: platformdirs.user_cache_path("vllm-flows") / "store",
         validation_alias="VLLM_FLOWS_STORE",
@@ -40,7 +44,7 @@ class Settings(BaseSettings):
     runs: Path = Field(default=PROJECT / "runs", validation_alias="VLLM_FLOWS_RUNS")
     """Reports and label files."""
 
-    @field_validator("base_url")
+    @field_validator("base_url", "openai_base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):

@@ -74,12 +74,15 @@ class Generator:
             answers |= await self._asked(missing, purpose)
         return [answers[one.key] for one in keyed]
 
-    async def find_labels(self, model: str, texts: Sequence[str], *, exact: bool = True) -> tuple[Label, ...]:
+    async def find_labels(
+        self, model: str, texts: Sequence[str], *, revision: str | None = None, exact: bool = True
+    ) -> tuple[Label, ...]:
         """Say how the labels are scored with this model; asked of a server once and then stored.
 
         Args:
             model: The served name.
             texts: The labels.
+            revision: Which weights, where the name does not say it.
             exact: False takes the 20 most likely tokens in any case, as the reference of ICM does.
 
         Raises:
@@ -88,7 +91,7 @@ class Generator:
         """
         if not exact:
             return tuple(Label(text=text) for text in texts)
-        key = make_key("labels", 1, [model, list(texts)])
+        key = make_key("labels", 1, [model, revision, list(texts)])
         stored = self.lookup.find([key])
         if key in stored:
             return decode_labels(stored[key])

@@ -55,7 +55,9 @@ def worker_environment(settings: ServiceSettings, environ: Mapping[str, str]) ->
     Which vLLM server to ask is among it only where the user says so; else the flows read `services.json`,
     which `up` keeps current.
     """
-    chosen = {name: value for name, value in environ.items() if name.startswith("VLLM_") and value}
+    chosen = {
+        name: value for name, value in environ.items() if name.startswith(("VLLM_", "OPENAI_")) and value
+    }
     return {
         **client_environment(settings),
         **{name: value for name, value in chosen.items() if name not in NOT_FOR_FLOWS},

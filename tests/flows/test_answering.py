@@ -1,0 +1,67 @@
+"""Facts about who answers a run."""
+
+import pytest
+from pydantic import SecretStr
+
+from backends.errors import BackendConnectionError
+from backends.openai_compatible import OpenAICompatible
+from backends.scripted import Scripted
+from backends.vllm_server import VLLMServer
+from flows.answering import open_backend, revision_in_key, served_model, server_gone
+from flows.parameters import ICMParameters
+from flows.settings import Settings, SettingsError
+from tests.fake_vllm import FakeVLLM
+
+VLLM = ICMParameters()
+API = ICMParameters(backend="openai", model="m")
+
+
+def test_the_vllm_server_answers_unless_an_api_is_chosen() -> None:
+    keyed = Settings().model_copy(update={"openai_api_key": SecretStr("sk-secret")})
+    assert isinstance(open_backend(VLLM, keyed), VLLMServer)
+    assert isinstance(open_backend(API, keyed), OpenAICompatible)
+
+
+def test_an_api_without_a_key_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
+        open_backend(API, Settings())
+
+
+def test_an_api_needs_a_model_by_name() -> None:
+    with pytest.raises(ValueError, match="name the model"):
+        ICMParameters(backend="openai")
+
+
+def test_one_name_is_not_one_key_at_an_api_and_at_a_vllm_server() -> None:
+    assert revision_in_key(VLLM, Settings()) is None
+    assert revision_in_key(API, Settings()) == "https://api.openai.com#"
+    pinned = API.model_copy(update={"revision": "2026-01"})
+    assert revision_in_key(pinned, Settings()) == "https://api.openai.com#2026-01"
+
+
+async def test_the_only_served_model_is_taken_and_of_several_none() -> None:
+    with FakeVLLM(models=["one"]) as server:
+        async with VLLMServer(server.base_url) as backend:
+            assert await served_model(backend) == "one"
+    with FakeVLLM(models=["one", "two"]) as server:
+        async with VLLMServer(server.base_url) as backend:
+            with pytest.raises(SettingsError, match="serves one, two; choose"):
+                await served_model(backend)
+
+
+async def test_a_backend_that_lists_no_models_needs_a_name() -> None:
+    with pytest.raises(SettingsError, match="parameter model"):
+        await served_model(Scripted(lambda request: BackendConnectionError(str(request))))
+
+
+@pytest.mark.parametrize(("parameters", "variable"), [(VLLM, "VLLM_BASE_URL"), (API, "OPENAI_BASE_URL")])
+def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
+    parameters: ICMParameters, variable: str
+) -> None:
+    nested = BaseExceptionGroup(
+        "all", [BaseExceptionGroup("some", [BackendConnectionError("no connection to x")])]
+    )
+    told = server_gone(parameters, Settings(), nested)
+    assert told.startswith("no connection to x;")
+    assert variable in told
+    assert "stored" in told
