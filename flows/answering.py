@@ -64,7 +64,7 @@ def revision_in_key(parameters: ICMParameters, settings: Settings) -> str | None
 
 
 def server_gone(
-    parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BackendConnectionError]
+    parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BaseException]
 ) -> str:
     """Say that nobody answers any more, and how to go on."""
     first: BaseException = group

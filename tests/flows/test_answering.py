@@ -58,9 +58,8 @@ async def test_a_backend_that_lists_no_models_needs_a_name() -> None:
 def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
     parameters: ICMParameters, variable: str
 ) -> None:
-    nested = BaseExceptionGroup(
-        "all", [BaseExceptionGroup("some", [BackendConnectionError("no connection to x")])]
-    )
+    inner = ExceptionGroup("some", [BackendConnectionError("no connection to x")])
+    nested = ExceptionGroup("all", [inner])
     told = server_gone(parameters, Settings(), nested)
     assert told.startswith("no connection to x;")
     assert variable in told
