@@ -1,5 +1,7 @@
 """Who answers a run, and what is said when nobody does."""
 
+from typing import cast
+
 from backends.base import Backend
 from backends.errors import BackendConnectionError, BackendError
 from backends.openai_compatible import OpenAICompatible
@@ -67,12 +69,15 @@ def server_gone(
     parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BaseException]
 ) -> str:
     """Say that nobody answers any more, and how to go on."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
     if parameters.backend == "openai":
-        return f"{first}; check OPENAI_BASE_URL, then run this again: everything answered so far is stored"
+        return f"{_first(group)}; check OPENAI_BASE_URL, then run this again: everything answered so far is stored"
     return (
-        f"{first}; start a server with `make up` or point VLLM_BASE_URL (now {settings.base_url}) at one, "
+        f"{_first(group)}; start a server with `make up` or point VLLM_BASE_URL (now {settings.base_url}) at one, "
         "then run this again: everything answered so far is stored"
     )
+
+
+def _first(error: BaseException) -> BaseException:
+    if isinstance(error, BaseExceptionGroup):
+        return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    return error
