@@ -69,12 +69,12 @@ def server_gone(
     parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BaseException]
 ) -> str:
     """Say that nobody answers any more, and how to go on."""
+    what = _first(group)
+    stored = "then run this again: everything answered so far is stored"
     if parameters.backend == "openai":
-        return f"{_first(group)}; check OPENAI_BASE_URL, then run this again: everything answered so far is stored"
-    return (
-        f"{_first(group)}; start a server with `make up` or point VLLM_BASE_URL (now {settings.base_url}) at one, "
-        "then run this again: everything answered so far is stored"
-    )
+        return f"{what}; check OPENAI_BASE_URL, {stored}"
+    here = f"VLLM_BASE_URL (now {settings.base_url})"
+    return f"{what}; start a server with `make up` or point {here} at one, {stored}"
 
 
 def _first(error: BaseException) -> BaseException:
