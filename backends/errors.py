@@ -10,7 +10,7 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + ServerUnavailableError  503                     retryable
     + ServerError             other 5xx               retryable, once
       + AbortedError          200, but "abort"        retryable
-    + BackendTimeoutError     no answer in time       retryable
+    + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, reset, DNS     retryable
     + ResponseFormatError     unreadable answer       retryable, once
 """
@@ -86,9 +86,10 @@ class AbortedError(ServerError):
 
 
 class BackendTimeoutError(BackendError):
-    """No answer within the time allowed."""
+    """No answer within the time allowed, which is minutes; a list that is too long for it is halved."""
 
     retryable = True
+    max_retries = 2
     blames_prompt = True
 
 

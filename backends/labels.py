@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from tokenizers import Tokenizer
 
 from backends.errors import BadRequestError
@@ -14,13 +16,28 @@ MAX_TOKEN_IDS = 128
 Tokenize = Callable[[str], Awaitable[Sequence[int]]]
 
 
-def labels_from_tokenizer(model_directory: Path, texts: Sequence[str]) -> tuple[Label, ...]:
-    """Look through the whole vocabulary in a model directory's `tokenizer.json`.
+def tokenizer_file(root: str) -> Path | None:
+    """Find a model's `tokenizer.json` on this machine; downloads nothing.
+
+    Args:
+        root: What a server calls the origin of its weights: a folder, or a name on the Hugging Face hub.
+    """
+    if (in_folder := Path(root, "tokenizer.json")).is_file():
+        return in_folder
+    try:
+        cached = try_to_load_from_cache(root, "tokenizer.json")
+    except HFValidationError:  # no name that the hub could have
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def labels_from_tokenizer(file: Path, texts: Sequence[str]) -> tuple[Label, ...]:
+    """Look through the whole vocabulary of a `tokenizer.json`.
 
     Raises:
         BadRequestError: A label is no single token of this model, or there are too many such tokens.
     """
-    tokenizer = Tokenizer.from_file(str(model_directory / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(file))
     wanted: dict[str, list[int]] = {text.lower(): [] for text in texts}
     for token_id in range(tokenizer.get_vocab_size(with_added_tokens=False)):
         written = tokenizer.decode([token_id]).strip().lower()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -14,7 +13,7 @@ from backends import wire
 from backends.base import Arrival, merge
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
-from backends.labels import labels_from_spellings, labels_from_tokenizer
+from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
@@ -104,8 +103,9 @@ class VLLMServer:
         if not can.scores_token_ids:
             return tuple(Label(text=text) for text in texts)
         root = can.roots.get(model)
-        if root and await anyio.Path(root, "tokenizer.json").is_file():
-            return await anyio.to_thread.run_sync(labels_from_tokenizer, Path(root), texts)
+        file = await anyio.to_thread.run_sync(tokenizer_file, root) if root else None
+        if file:
+            return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
 
     async def _answer_list(self, indexed: Sequence[tuple[int, Request]]) -> Arrival:

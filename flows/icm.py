@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.errors import BackendConnectionError
 from cache.disk_store import DiskStore
-from cache.lookup import Lookup
+from cache.lookup import CacheMode, Lookup
 from flows.answering import RunStoppedError, open_backend, revision_in_key, served_model, server_gone
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
-from flows.results import ICMResult, run_directory, write_files
-from flows.settings import Settings, load_settings
+from flows.results import ICMResult, record_cost, run_directory, write_files
+from flows.settings import Settings, SettingsError, load_settings
 from tasks.batches import TaskAsk
 from tasks.generate import Generator
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
@@ -110,7 +111,10 @@ async def label(
 async def _prompter(
     parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
 ) -> Prompter:
-    model = parameters.model or settings.model or await served_model(generator.backend)
+    model = parameters.model or settings.model
+    if model is None and parameters.cache_mode is CacheMode.REPLAY:
+        raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
+    model = model or await served_model(generator.backend)
     revision = revision_in_key(parameters, settings)
     exact = parameters.backend == "vllm" and parameters.scoring == "auto"
     return Prompter(
@@ -133,8 +137,9 @@ async def _searched(search: Search, progress: Progress) -> list[Step]:
 
 async def publish(result: ICMResult, settings: Settings) -> Summary:
     """Write the files, and show the result in the Prefect UI."""
-    html = await anyio.to_thread.run_sync(render, result)
     directory = run_directory(settings.runs, result.parameters, result.model)
+    costs = record_cost(result, directory, datetime.now(UTC))
+    html = await anyio.to_thread.run_sync(render, result, costs)
     summary = await anyio.to_thread.run_sync(partial(write_files, result, directory, html))
     await acreate_table_artifact(
         key="icm-accepted-changes", table=_accepted_table(result), description="Accepted changes"

@@ -1,8 +1,6 @@
 """The flow `nightly`: a small ICM on the served model, measured and written down night by night."""
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -10,6 +8,7 @@ from prefect.artifacts import acreate_table_artifact
 
 from flows.icm import icm, with_deployment_defaults
 from flows.parameters import ICMParameters
+from flows.results import append_line
 from flows.settings import load_settings
 
 HISTORY = "nightly.jsonl"
@@ -27,7 +26,7 @@ async def nightly(parameters: ICMParameters) -> dict[str, Any]:
     parameters = await with_deployment_defaults(parameters)
     summary = await icm(parameters)
     row = history_row(summary, datetime.now(UTC))
-    history = append_row(load_settings().runs / HISTORY, row)
+    history = append_line(load_settings().runs / HISTORY, row)
     await acreate_table_artifact(
         key="nightly-benchmarks", table=history[-SHOWN:], description="The last nights"
     )
@@ -48,23 +47,3 @@ def history_row(summary: dict[str, Any], now: datetime) -> dict[str, Any]:
         "label_accuracy": summary["accuracy"],
         "test_accuracy": {score["method"]: score["accuracy"] for score in summary["test"]},
     }
-
-
-def append_row(path: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Append a line and return all rows; a line that a crash has cut off is left out, not an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    separator = "" if not before or before.endswith("\n") else "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{separator}{json.dumps(row)}\n")
-    return [*_rows(before), row]
-
-
-def _rows(text: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows

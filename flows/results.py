@@ -1,9 +1,11 @@
 """What an ICM run found, and the files that it leaves: labels, history, summary, report."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cache.keys import make_key
@@ -132,6 +134,34 @@ def run_directory(runs: Path, parameters: ICMParameters, model: str) -> Path:
     return runs / f"icm-{parameters.dataset}-{make_key('icm-run', 1, [plain, model])[:10]}"
 
 
+def record_cost(result: ICMResult, directory: Path, now: datetime) -> list[dict[str, object]]:
+    """Add what this run cost to costs.jsonl and return all its lines, one for each run that came to its end.
+
+    A second run answers from the store; what the first one cost must not be lost with it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    row: dict[str, object] = {
+        "time": now.isoformat(timespec="seconds"),
+        "flow_run_id": result.flow_run_id,
+        "prompts_sent": result.tally.sent,
+        "from_the_store": result.tally.hits,
+        "requests": result.tally.requests,
+        "input_tokens": result.tally.usage.input_tokens,
+        "output_tokens": result.tally.usage.output_tokens,
+        "seconds": round(result.seconds, 1),
+    }
+    return append_line(directory / "costs.jsonl", row)
+
+
+def append_line(path: Path, row: Mapping[str, object]) -> list[dict[str, object]]:
+    """Append a line of JSON and return all lines; one that a crash has cut off is left out, not an error."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    separator = "" if not before or before.endswith("\n") else "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{separator}{json.dumps(row)}\n")
+    return [*_readable(before), dict(row)]
+
+
 def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, object]:
     """Write labels.jsonl, history.jsonl, report.html and, last, summary.json; return the summary."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -157,6 +187,14 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
     _write(report, html)
     _write(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _readable(text: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def _lines(rows: Iterable[Mapping[str, object]]) -> str:

@@ -18,8 +18,8 @@ from flows.results import ICMResult, history, label_rows
 INK, ACCENT, FAINT = "#1f2933", "#1b6ca8", "#9aa5b1"
 
 
-def render(result: ICMResult) -> str:
-    """Return the report as HTML."""
+def render(result: ICMResult, costs: Sequence[Mapping[str, object]] = ()) -> str:
+    """Return the report as HTML; `costs` are the lines of costs.jsonl, one for each run so far."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -31,6 +31,7 @@ def render(result: ICMResult) -> str:
         result=result,
         parameters=result.parameters.model_dump(mode="json", exclude_none=True),
         figure=Markup(search_figure(result)),  # noqa: S704 - our own SVG
+        costs=costs,
         labels=sorted(rows, key=lambda row: (row["margin"] is None, row["margin"])),
         outcomes={
             outcome: sum(step.outcome == outcome for step in result.steps)

@@ -28,7 +28,7 @@ TAXONOMY = {
     errors.ServerUnavailableError: (True, None, False),
     errors.ServerError: (True, 1, True),
     errors.AbortedError: (True, None, True),
-    errors.BackendTimeoutError: (True, None, True),
+    errors.BackendTimeoutError: (True, 2, True),
     errors.BackendConnectionError: (True, None, False),
     errors.ResponseFormatError: (True, 1, True),
 }

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from backends.errors import BadRequestError
-from backends.labels import MAX_TOKEN_IDS, labels_from_spellings, labels_from_tokenizer
+from backends.labels import MAX_TOKEN_IDS, labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.messages import Label
 from tests.fake_vllm import encode, spellings
 
@@ -34,7 +34,7 @@ def ids(*words: str) -> tuple[int, ...]:
 
 
 def test_the_whole_vocabulary_is_searched_for_spellings_of_a_label(tmp_path: Path) -> None:
-    labels = labels_from_tokenizer(model_directory(tmp_path, WORDS), ["True", "False"])
+    labels = labels_from_tokenizer(model_directory(tmp_path, WORDS) / "tokenizer.json", ["True", "False"])
     assert labels == (
         Label(text="True", token_ids=ids("True", "ĠTrue", "true", "Ġtrue", "TRUE", "ĊTrue")),
         Label(text="False", token_ids=ids("False", "Ġfalse")),
@@ -42,28 +42,28 @@ def test_the_whole_vocabulary_is_searched_for_spellings_of_a_label(tmp_path: Pat
 
 
 def test_labels_come_in_the_order_and_spelling_asked_for(tmp_path: Path) -> None:
-    labels = labels_from_tokenizer(model_directory(tmp_path, WORDS), ["FALSE", "tRuE"])
+    labels = labels_from_tokenizer(model_directory(tmp_path, WORDS) / "tokenizer.json", ["FALSE", "tRuE"])
     assert [label.text for label in labels] == ["FALSE", "tRuE"]
     assert labels[0].token_ids == ids("False", "Ġfalse")
 
 
 def test_a_special_token_says_no_label(tmp_path: Path) -> None:
     directory = model_directory(tmp_path, WORDS, special=["<|true|>", "False "])
-    labels = labels_from_tokenizer(directory, ["True", "False"])
+    labels = labels_from_tokenizer(directory / "tokenizer.json", ["True", "False"])
     assert [len(label.token_ids) for label in labels] == [6, 2]
 
 
 def test_a_label_of_two_tokens_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BadRequestError, match="'Perhaps' is no single token of this model"):
-        labels_from_tokenizer(model_directory(tmp_path, WORDS), ["True", "Perhaps"])
+        labels_from_tokenizer(model_directory(tmp_path, WORDS) / "tokenizer.json", ["True", "Perhaps"])
 
 
 def test_more_tokens_than_a_server_scores_are_refused(tmp_path: Path) -> None:
     spaces = ["Ġ" * number + "True" for number in range(MAX_TOKEN_IDS)]
     directory = model_directory(tmp_path, ["False", *spaces])
-    assert len(labels_from_tokenizer(directory, ["True"])[0].token_ids) == MAX_TOKEN_IDS
+    assert len(labels_from_tokenizer(directory / "tokenizer.json", ["True"])[0].token_ids) == MAX_TOKEN_IDS
     with pytest.raises(BadRequestError, match="129 tokens"):
-        labels_from_tokenizer(directory, ["True", "False"])
+        labels_from_tokenizer(directory / "tokenizer.json", ["True", "False"])
 
 
 async def tokenize(text: str) -> list[int]:
@@ -105,3 +105,19 @@ async def test_a_label_without_a_single_token_spelling_is_refused_by_name() -> N
 
     with pytest.raises(BadRequestError, match="'Perhaps' is no single token"):
         await labels_from_spellings(cut, ["True", "Perhaps"])
+
+
+def test_a_tokenizer_is_found_in_the_models_folder_or_in_the_hubs_cache_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = model_directory(tmp_path, WORDS)
+    assert tokenizer_file(str(folder)) == folder / "tokenizer.json"
+    assert tokenizer_file(str(tmp_path / "elsewhere")) is None
+    assert tokenizer_file("somebody/model") is None
+    cached = tmp_path / "hub" / "models--somebody--model"
+    (cached / "snapshots" / "abc").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    (cached / "snapshots" / "abc" / "tokenizer.json").write_text("{}")
+    assert tokenizer_file("somebody/model") == cached / "snapshots" / "abc" / "tokenizer.json"

@@ -98,7 +98,7 @@ async def test_spellings_by_tokenize_are_those_of_the_vocabulary(live_server: Li
         return live_server.post("/tokenize", **body).json()["tokens"]
 
     asked = await labels_from_spellings(tokenize, LABEL_TEXTS)
-    scanned = labels_from_tokenizer(live_server.directory, LABEL_TEXTS)
+    scanned = labels_from_tokenizer(live_server.directory / "tokenizer.json", LABEL_TEXTS)
     assert asked == scanned
 
 
