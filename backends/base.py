@@ -8,6 +8,9 @@ from typing import Protocol, Self
 from backends.errors import BackendError
 from backends.messages import Label, Request, Response, Usage
 
+Indexed = tuple[int, Request]
+"""A request and its position in the list that was asked."""
+
 Outcome = Response | BackendError
 """An answer, or the reason why there is none."""
 
@@ -21,15 +24,8 @@ class Arrival:
     """Tokens of all of these answers; servers tell only the sum for a list."""
     requests_sent: int = 1
     """HTTP requests that this took, retries included."""
-
-
-def merge(arrivals: Sequence[Arrival]) -> Arrival:
-    """Make one of what came back apart."""
-    return Arrival(
-        outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
-        usage=sum((arrival.usage for arrival in arrivals), Usage()),
-        requests_sent=sum(arrival.requests_sent for arrival in arrivals),
-    )
+    halves: tuple[Sequence[Indexed], ...] = ()
+    """Of a list that failed as a whole: smaller lists to send in its place. Never leaves a backend."""
 
 
 class Backend(Protocol):

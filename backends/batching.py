@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from backends.base import Arrival
+from backends.base import Arrival, Indexed
 from backends.messages import Request
 from backends.wire import shares_body
-
-Indexed = tuple[int, Request]
 
 
 def into_lists(requests: Sequence[Request], *, max_prompts: int) -> list[list[Indexed]]:
@@ -28,13 +27,18 @@ def into_lists(requests: Sequence[Request], *, max_prompts: int) -> list[list[In
 async def as_they_arrive(
     lists: Sequence[Sequence[Indexed]], answer: Callable[[Sequence[Indexed]], Awaitable[Arrival]]
 ) -> AsyncGenerator[Arrival, None]:
-    """Answer all lists at once and yield what comes, first come first; stopping early cancels the rest."""
+    """Answer all lists at once and yield what comes, first come first; stopping early cancels the rest.
+
+    A list that comes back as halves is answered as these, side by side, so that what has an answer is
+    handed on while the rest is still tried.
+    """
     running = {asyncio.ensure_future(answer(indexed)) for indexed in lists}
     try:
         while running:
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield task.result()
+            for arrival in [task.result() for task in done]:
+                running |= {asyncio.ensure_future(answer(half)) for half in arrival.halves}
+                yield replace(arrival, halves=())
     finally:
         for task in running:
             task.cancel()

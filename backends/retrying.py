@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from backends.base import Arrival, Outcome, merge
+from backends.base import Arrival, Indexed, Outcome
 from backends.errors import BackendError
 from backends.messages import Request, Response, Usage
 
@@ -87,8 +87,8 @@ class Retrier:
         )
         return await retrying(attempt)
 
-    async def answer(self, indexed: Sequence[tuple[int, Request]], send: Send) -> Arrival:
-        """Answer a list; where one prompt spoils it, halve it until that prompt stands alone."""
+    async def answer(self, indexed: Sequence[Indexed], send: Send) -> Arrival:
+        """Answer a list, or cut it into halves where one prompt may spoil it, until that one stands alone."""
         sent = 0
 
         async def send_once() -> tuple[list[Response], Usage]:
@@ -101,8 +101,7 @@ class Retrier:
         except BackendError as error:
             if error.blames_prompt and len(indexed) > 1:
                 middle = len(indexed) // 2
-                halves = [await self.answer(half, send) for half in (indexed[:middle], indexed[middle:])]
-                return merge([Arrival(outcomes=(), requests_sent=sent), *halves])
+                return Arrival(outcomes=(), requests_sent=sent, halves=(indexed[:middle], indexed[middle:]))
             return Arrival(outcomes=tuple((index, error) for index, _ in indexed), requests_sent=sent)
         outcomes: list[tuple[int, Outcome]] = [
             (index, response) for (index, _), response in zip(indexed, responses, strict=True)

@@ -10,7 +10,7 @@ import anyio.to_thread
 from pydantic import SecretStr
 
 from backends import wire
-from backends.base import Arrival, merge
+from backends.base import Arrival, Indexed
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
@@ -108,7 +108,7 @@ class VLLMServer:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
 
-    async def _answer_list(self, indexed: Sequence[tuple[int, Request]]) -> Arrival:
+    async def _answer_list(self, indexed: Sequence[Indexed]) -> Arrival:
         try:
             can = await self.capabilities()
         except BackendError as error:
@@ -118,12 +118,9 @@ class VLLMServer:
                 f"vLLM {can.version} cannot score chosen tokens (logprob_token_ids); use scoring='top-20'"
             )
             return Arrival(outcomes=tuple((index, refusal) for index, _ in indexed), requests_sent=0)
-        if indexed[0][1].messages and not can.has_batch_chat:
-            return await self._one_by_one(indexed)
+        if indexed[0][1].messages and not can.has_batch_chat and len(indexed) > 1:
+            return Arrival(outcomes=(), requests_sent=0, halves=tuple([one] for one in indexed))
         return await self._retrier.answer(indexed, self._send)
-
-    async def _one_by_one(self, indexed: Sequence[tuple[int, Request]]) -> Arrival:
-        return merge(await asyncio.gather(*(self._retrier.answer([one], self._send) for one in indexed)))
 
     async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         async with self._open:

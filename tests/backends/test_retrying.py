@@ -1,11 +1,14 @@
 """Retries wait with full jitter, stop when they cannot help, and find the prompt that spoils a list."""
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 import pytest
 
-from backends.base import Arrival
+from backends.base import Arrival, Indexed
+from backends.batching import as_they_arrive
 from backends.errors import (
     AbortedError,
     AuthenticationError,
@@ -20,7 +23,7 @@ from backends.errors import (
     UnknownModelError,
 )
 from backends.messages import Request, Response, Usage
-from backends.retrying import Retrier, RetryPolicy
+from backends.retrying import Retrier, RetryPolicy, Send
 from tests.helpers import Dice, Naps, completions
 
 POLICY = RetryPolicy(max_attempts=8, initial_seconds=1.0, max_seconds=30.0, max_retry_after_seconds=600.0)
@@ -139,7 +142,38 @@ class Server:
 
 async def answered(server: Server, count: int, retrier: Retrier | None = None) -> Arrival:
     indexed = [(100 + place, request) for place, request in enumerate(completions(count))]
-    return await (retrier or Naps().retrier()).answer(indexed, server)
+    arrivals = [arrival async for arrival in arrivals_of(indexed, server, retrier)]
+    return Arrival(
+        outcomes=tuple(outcome for arrival in arrivals for outcome in arrival.outcomes),
+        usage=sum((arrival.usage for arrival in arrivals), Usage()),
+        requests_sent=sum(arrival.requests_sent for arrival in arrivals),
+    )
+
+
+def arrivals_of(
+    indexed: Sequence[Indexed], send: Send, retrier: Retrier | None = None
+) -> AsyncGenerator[Arrival, None]:
+    retrier = retrier or Naps().retrier()
+    return as_they_arrive([indexed], lambda one: retrier.answer(one, send))
+
+
+async def test_the_answered_half_of_a_list_is_handed_on_while_the_other_is_still_tried() -> None:
+    indexed = list(enumerate(completions(4)))
+    never = asyncio.Event()
+
+    async def send(requests: Sequence[Request]) -> tuple[list[Response], Usage]:
+        prompts = [str(request.prompt) for request in requests]
+        if prompts == ["question 2", "question 3"]:
+            await never.wait()
+        if len(prompts) == 4:
+            raise BadRequestError("one of them is too long")
+        return [Response(text=prompt, finish_reason="stop") for prompt in prompts], Usage()
+
+    async with aclosing(arrivals_of(indexed, send)) as arrivals:
+        async for arrival in arrivals:
+            if arrival.outcomes:
+                assert [index for index, _ in arrival.outcomes] == [0, 1]
+                break
 
 
 async def test_a_list_is_answered_in_one_request() -> None:
