@@ -1,0 +1,63 @@
+"""What the README says can be typed, read and found."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.parameters import ICMParameters
+from tasks.icm.claims import load_claims
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+def test_every_make_command_is_there() -> None:
+    named = set(re.findall(r"`?make ([a-z]+)[` ]", README))
+    assert {"demo", "up", "down", "test", "check", "bench", "status"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_every_deployment_is_there() -> None:
+    named = set(re.findall(r"`((?:icm|nightly)/[a-z-]+)`", README))
+    assert named == {f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}" for each in DEPLOYMENTS}
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["name"])
+def test_the_parameters_of_a_deployment_are_valid(deployment: dict[str, Any]) -> None:
+    ICMParameters.model_validate(deployment["parameters"]["parameters"])
+
+
+def test_parameters_that_are_shown_are_valid() -> None:
+    shown = re.findall(r"parameters='(\{.*?\})'", README)
+    assert shown
+    for each in shown:
+        ICMParameters.model_validate(json.loads(each))
+
+
+def test_every_parameter_in_the_table_is_one() -> None:
+    [table] = re.findall(r"\| parameter \| default \| \|\n\|.*\n((?:\|.*\n)+)", README)
+    named = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert len(named) > 8
+    assert set(named) <= set(ICMParameters.model_fields)
+
+
+def test_the_record_that_is_shown_can_be_read(tmp_path: Path) -> None:
+    [record] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "claims.jsonl"
+    path.write_text(record)
+    [claim] = load_claims(path)
+    assert claim.gold == 1
+
+
+def test_every_file_that_is_linked_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
