@@ -1,15 +1,16 @@
 """One Prefect task for one batch of questions: seen in the UI, skipped when all of it was answered before."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio.to_thread
 from prefect import task
+from prefect.filesystems import LocalFileSystem
 
 from backends.messages import Request, Response
 from cache.keys import Key, make_key
 from cache.lookup import CacheMode
-from tasks.codec import ResponseJSON, response_from_json, response_to_json
 from tasks.generate import Generator, KeyedRequest, key_requests
 from tasks.policies import ByContentKey
 
@@ -24,9 +25,35 @@ class Batch:
         self.title = title
         self.keyed = keyed
         self.generator = generator
-        self.ran = False
-        """Whether Prefect ran the task; it skips it when it has the result."""
+        self.responses: list[Response] | None = None
+        """The answers, if Prefect ran the task; it skips it when it has the receipt."""
         self.key: Key = make_key("batch", 1, [one.key for one in keyed])
+
+
+class Receipts(LocalFileSystem):
+    """A folder for the results of tasks that reads JSON only.
+
+    Prefect reads a result with the serializer that its file names, which may be one that unpickles.
+    """
+
+    _block_type_name = "vllm-flows receipts"
+    _block_type_slug = "vllm-flows-receipts"
+
+    async def aread_path(self, path: str) -> bytes:
+        """Return a result; one that is not JSON is no result."""
+        return _only_json(await super().aread_path(path))
+
+    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # noqa: FBT001 - Prefect's signature
+        """Return a result; one that is not JSON is no result."""
+        del _sync
+        return _only_json(Path(self._resolve_path(path)).read_bytes())
+
+
+def _only_json(record: bytes) -> bytes:
+    serializer = json.loads(record)["metadata"]["serializer"]
+    if serializer["type"] != "json":
+        raise ValueError("the result of a task is not JSON and is not read")
+    return record
 
 
 @task(
@@ -36,10 +63,10 @@ class Batch:
     persist_result=True,
     result_serializer="json",
 )
-async def ask_batch(batch: Batch) -> list[ResponseJSON]:
-    """Answer a batch; the result is plain JSON."""
-    batch.ran = True
-    return [response_to_json(response) for response in await batch.generator.answer(batch.keyed, batch.title)]
+async def ask_batch(batch: Batch) -> dict[str, int]:
+    """Answer a batch. The result is a receipt: the answers are in the store, sealed, and nowhere else."""
+    batch.responses = await batch.generator.answer(batch.keyed, batch.title)
+    return {"answered": len(batch.responses)}
 
 
 class TaskAsk:
@@ -47,7 +74,7 @@ class TaskAsk:
 
     Args:
         generator: Does the work.
-        results: Folder for the results of tasks.
+        results: Folder for the receipts of tasks.
         title: Turns a purpose into the name of a task run.
     """
 
@@ -57,9 +84,13 @@ class TaskAsk:
         mode = generator.lookup.mode
         self._generator = generator
         self._title = title
-        self._task = ask_batch.with_options(
-            result_storage=results, refresh_cache=mode is CacheMode.REFRESH
-        ) if mode is not CacheMode.OFF else ask_batch.with_options(persist_result=False)  # fmt: skip
+        if mode is CacheMode.OFF:
+            self._task = ask_batch.with_options(persist_result=False)
+            return
+        results.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._task = ask_batch.with_options(refresh_cache=mode is CacheMode.REFRESH)
+        # Not as an option: there Prefect takes only storage that its server knows.
+        self._task.result_storage = Receipts(basepath=str(results))
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
         """Answer requests, in their order; see `Generator`."""
@@ -67,7 +98,6 @@ class TaskAsk:
         if len(keyed) < MIN_TASK_REQUESTS:
             return await self._generator.answer(keyed, purpose)
         batch = Batch(self._title(purpose), keyed, self._generator)
-        written = await self._task(batch)
-        if not batch.ran:
-            self._generator.tally.count_stored(len(keyed))
-        return [response_from_json(one) for one in written]
+        await self._task(batch)
+        # A skipped task has its answers in the store; what is damaged there is noticed, as always.
+        return batch.responses or await self._generator.answer(keyed, purpose)
