@@ -1,6 +1,7 @@
 """A vLLM server: many prompts in one request, exact label scores, and what it can do found by asking."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -64,6 +65,7 @@ class VLLMServer:
         self._retrier = retrier or Retrier()
         self._probe = asyncio.Lock()
         self._capabilities: Capabilities | None = None
+        self._refusal: tuple[float, BackendError] | None = None
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: a run whose answers are all stored needs no server."""
@@ -81,11 +83,21 @@ class VLLMServer:
         Raises:
             BackendError: It does not answer, or is no server of this kind.
         """
+        asked_at = time.monotonic()
         async with self._probe:
             if self._capabilities is None:
-                first_contact = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
-                self._capabilities = await first_contact.call(self._ask_capabilities)
+                if self._refusal and self._refusal[0] >= asked_at:  # it failed while this one waited
+                    raise self._refusal[1]
+                self._capabilities = await self._first_contact()
             return self._capabilities
+
+    async def _first_contact(self) -> Capabilities:
+        retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
+        try:
+            return await retrier.call(self._ask_capabilities)
+        except BackendError as error:
+            self._refusal = (time.monotonic(), error)
+            raise
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield the outcome of every request exactly once, as they arrive."""

@@ -44,6 +44,10 @@ class BytesDisk(diskcache.Disk):
             raise TypeError(f"a value is bytes, not {type(value).__name__}")
         return 0, _RAW, None, memoryview(value)
 
+    def remove(self, file_path: object) -> None:
+        """Remove no file: none of our values has one, and a foreign row may name any."""
+        del file_path
+
     def fetch(self, mode: object, filename: object, value: object, read: object) -> bytes:
         """Return the bytes; a pickled or foreign row is no entry of ours and yields none."""
         del filename, read
@@ -56,7 +60,7 @@ class DiskStore:
     Every entry is written as a 16-byte BLAKE2b digest of key and value, followed by the value.
 
     Args:
-        directory: Made when missing, readable by its owner only.
+        directory: Made when missing; for its owner only, also if it was there and open to others.
         wait_seconds: How long to wait for another process that is writing.
 
     Raises:
@@ -67,6 +71,8 @@ class DiskStore:
         self.directory = directory
         with self._explained("opened"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_mode & 0o077:
+                directory.chmod(0o700)
             self._cache = diskcache.Cache(
                 str(directory),
                 timeout=wait_seconds,
@@ -128,7 +134,7 @@ class DiskStore:
         reason = str(error) or type(error).__name__
         raise StoreUnavailableError(
             f"the store in {self.directory} cannot be {verb}: {reason}; "
-            "make room or name another place in VLLM_FLOWS_STORE"
+            "make room, mend the permissions, or name another place in VLLM_FLOWS_STORE"
         ) from error
 
 

@@ -74,7 +74,7 @@ def _four(choices: list[tuple[str, int]], rng: random.Random) -> list[tuple[str,
 
 
 def _fetch() -> Iterable[Mapping[str, Any]]:
-    what_to_do = "give train_path and test_path, or run: .venv/bin/pip install datasets"
+    what_to_do = "give train_path and test_path, or run: .venv/bin/pip install -r requirements/hub.txt"
     try:
         datasets = cast("Any", importlib.import_module("datasets"))  # an optional extra
     except ImportError as error:

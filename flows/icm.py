@@ -24,7 +24,7 @@ from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
-from flows.results import ICMResult, record_cost, run_directory, write_files
+from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
 from flows.settings import Settings, SettingsError, load_settings
 from tasks.batches import TaskAsk
 from tasks.generate import Generator
@@ -103,6 +103,7 @@ async def label(
         test_scores=tuple(scores),
         tally=generator.tally,
         seconds=time.monotonic() - started,
+        data=data_digest(train, test),
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )
@@ -137,7 +138,7 @@ async def _searched(search: Search, progress: Progress) -> list[Step]:
 
 async def publish(result: ICMResult, settings: Settings) -> Summary:
     """Write the files, and show the result in the Prefect UI."""
-    directory = run_directory(settings.runs, result.parameters, result.model)
+    directory = run_directory(settings.runs, result)
     costs = record_cost(result, directory, datetime.now(UTC))
     html = await anyio.to_thread.run_sync(render, result, costs)
     summary = await anyio.to_thread.run_sync(partial(write_files, result, directory, html))

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ class ICMResult:
     test_scores: tuple[TestScore, ...]
     tally: Tally
     seconds: float
+    data: str = ""
+    """Names the content of the data set, both splits."""
     flow_run_id: str | None = None
     deployment: str | None = None
 
@@ -78,6 +80,10 @@ class ICMResult:
                 f"Every claim got the label {only}: such labels predict each other well and say nothing. "
                 "A larger model, another alpha or a consistency rule may help."
             )
+        by_method = {score.method: score.accuracy for score in self.test_scores}
+        baseline = max((by_method.get(name, 0.0) for name in ("zero-shot", "random labels")), default=0.0)
+        if by_method and by_method["found labels"] <= baseline:
+            found.append("On the test split the found labels are no better than random labels or none.")
         if unlabelled := len(self.claims) - len(self.final.assigned):
             found.append(f"{unlabelled} of {len(self.claims)} claims were never given a label.")
         return found
@@ -128,10 +134,16 @@ def label_rows(result: ICMResult) -> list[dict[str, object]]:
     ]
 
 
-def run_directory(runs: Path, parameters: ICMParameters, model: str) -> Path:
-    """Return the folder of a run: the same for the same parameters, so that a resumed run finds its own."""
-    plain = parameters.model_dump(mode="json", exclude={"cache_mode", "keep_prompts"})
-    return runs / f"icm-{parameters.dataset}-{make_key('icm-run', 1, [plain, model])[:10]}"
+def run_directory(runs: Path, result: ICMResult) -> Path:
+    """Return the folder of a run: the same for the same parameters, model and data, as in a resumed run."""
+    plain = result.parameters.model_dump(mode="json", exclude={"cache_mode", "keep_prompts"})
+    key = make_key("icm-run", 1, [plain, result.model, result.data])
+    return runs / f"icm-{result.parameters.dataset}-{key[:10]}"
+
+
+def data_digest(*splits: Sequence[Claim]) -> str:
+    """Name the content of the claims that a run had before it."""
+    return make_key("claims", 1, [[list(asdict(claim).items()) for claim in split] for split in splits])
 
 
 def record_cost(result: ICMResult, directory: Path, now: datetime) -> list[dict[str, object]]:

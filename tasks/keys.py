@@ -26,7 +26,7 @@ def request_digests(request: Request) -> dict[str, bytes]:
 def request_key(request: Request) -> Key:
     """Name the one answer that a request has in the store.
 
-    Two requests share a key only if the server cannot tell them apart and the same weights answer.
+    Two requests share a key only if the server cannot tell them apart and their revision is the same.
 
     Returns:
         64 lower-case hex digits, the same in every process and on every machine.

@@ -72,6 +72,7 @@ class Launch:
         vLLM takes longest, so it is started first and waited for last.
         """
         external = self.settings.vllm_base_url
+        self._require_prefect_port()
         server = self._start_vllm() if external is None else None
         if external is not None:
             models = served_models(external, self.settings.vllm_api_key)
@@ -149,6 +150,12 @@ class Launch:
         self.terminal.say(f"vLLM server: {base_url} serves {server.config.served_model_name}{_took(seconds)}")
 
     # -- Prefect ---------------------------------------------------------------------------------------------
+
+    def _require_prefect_port(self) -> None:
+        """Refuse before anything is started: a vLLM server takes long to come up."""
+        known = self.settings.services.read().get("prefect")
+        if known is None or not known.is_running:
+            require_free_port(self.settings.prefect_port, variable="PREFECT_PORT")
 
     def _start_prefect(self) -> PrefectAPI:
         url, home = self.settings.prefect_url, self.settings.state / "prefect"

@@ -120,6 +120,8 @@ def _parsed(path: Path, text: str, *, first_line: int) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {first_line + error.lineno - 1}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        raise DataError(f"{path}, line {first_line}: not readable as JSON: {error}") from error
 
 
 def _line_in_list(text: str, number: int) -> int:
@@ -147,6 +149,10 @@ def _claim(number: int, record: object) -> Claim:
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"field {name!r} must be a text that is not empty, not {value!r}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"field {name!r} holds half a surrogate pair: {value!a}") from None
         return value
 
     group = fields.get("consistency_id")
@@ -161,5 +167,5 @@ def _claim(number: int, record: object) -> Claim:
         choice=text("choice"),
         group=group,
         gold=None if label is None else int(cast("int", label)),
-        answer=text("answer") if "answer" in fields else None,
+        answer=text("answer") if fields.get("answer") is not None else None,
     )

@@ -26,7 +26,7 @@ from backends.errors import (
 )
 from backends.messages import Label, Request, Response, Usage
 from backends.retrying import RetryPolicy
-from backends.vllm_server import Capabilities, VLLMServer
+from backends.vllm_server import FIRST_CONTACT_ATTEMPTS, Capabilities, VLLMServer
 from tests.backends.test_labels import WORDS, model_directory
 from tests.fake_vllm import (
     BATCH_CHAT,
@@ -465,3 +465,12 @@ async def test_a_key_is_sent_and_shown_nowhere(server: FakeVLLM, caplog: pytest.
     written = [f"{record.getMessage()} {vars(record)!r}" for record in caplog.records]
     assert written
     assert not [text for text in (*shown, repr(error), *written) if KEY in text]
+
+
+async def test_a_server_that_is_not_there_is_looked_for_once_and_not_list_by_list() -> None:
+    naps = Naps()
+    backend = VLLMServer("http://127.0.0.1:9", max_prompts=1, retrier=naps.retrier())
+    async with backend:
+        outcomes = await outcomes_of(backend, completions(50))
+    assert {type(outcome) for outcome in outcomes} == {BackendConnectionError}
+    assert len(naps.seconds) == FIRST_CONTACT_ATTEMPTS - 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,6 +130,7 @@ def test_closing_leaves_everything_in_the_database_file(store: DiskStore, tmp_pa
 
 WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from cache.disk_store import DiskStore
 from tests.helpers import some_key
@@ -287,7 +289,7 @@ def refused(directory: Path) -> str:
         DiskStore(directory, wait_seconds=0.1)
     text = str(caught.value)
     assert text.startswith(f"the store in {directory} cannot be opened: ")
-    assert text.endswith("; make room or name another place in VLLM_FLOWS_STORE")
+    assert text.endswith("; make room, mend the permissions, or name another place in VLLM_FLOWS_STORE")
     assert "\n" not in text
     return text
 
@@ -335,3 +337,25 @@ def test_a_store_that_broke_while_open_fails_in_one_sentence(store: DiskStore) -
         store.delete([ONE])
     with pytest.raises(StoreUnavailableError, match="cannot be read"):
         list(store.keys())
+
+
+def test_a_row_that_names_a_file_elsewhere_removes_nothing(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    store = DiskStore(tmp_path / "store")
+    key = some_key("a")
+    store.put({key: b"old"})
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as database, database:
+        database.execute("UPDATE Cache SET mode = 2, filename = '../victim'")
+    store.put({key: b"new"})
+    assert victim.read_text() == "precious"
+    assert store.get([key]).entries == {key: b"new"}
+    store.close()
+
+
+def test_a_folder_that_is_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    DiskStore(folder).close()
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -116,12 +116,16 @@ async def test_writing_again_replaces_the_files(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "new"
 
 
-def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -> None:
-    def folder(model: str = "m", **parameters: Any) -> Path:  # noqa: ANN401 - of the run
-        return run_directory(tmp_path, ICMParameters.model_validate(parameters), model)
+async def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -> None:
+    result = await found(iterations=5)
+
+    def folder(model: str = "m", data: str = "d", **parameters: Any) -> Path:  # noqa: ANN401 - of the run
+        chosen = ICMParameters.model_validate(parameters)
+        return run_directory(tmp_path, replace(result, parameters=chosen, model=model, data=data))
 
     assert folder() == folder(cache_mode="replay") == folder(keep_prompts=True) == folder(alpha=50)
-    different = [folder(), folder("n"), folder(seed=1), folder(alpha=30), folder(consistency="answer"),
+    different = [folder(), folder("n"), folder(data="e"), folder(seed=1), folder(alpha=30),
+                 folder(consistency="answer"),
                  folder(iterations=1), folder(trailing_space=False), folder(revision="r")]  # fmt: skip
     assert len(set(different)) == len(different)
     assert folder(dataset="general_knowledge").name.startswith("icm-general_knowledge-")
@@ -134,7 +138,17 @@ def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -
 async def test_undisturbed_run_warns_of_nothing() -> None:
     result = await found(iterations=400, alpha=1.0)
     assert len(result.final.assigned) == 16
-    assert result.warnings() == []
+    assert replace(result, test_scores=()).warnings() == []
+
+
+async def test_labels_that_help_no_more_than_random_ones_are_called_so() -> None:
+    result = await found(iterations=40)
+    scores = {score.method: score for score in result.test_scores}
+    zero, some = scores["zero-shot"], scores["found labels"]
+    better = replace(result, test_scores=(replace(zero, correct=1), replace(some, correct=2)))
+    equal = replace(result, test_scores=(replace(zero, correct=2), replace(some, correct=2)))
+    assert not any("no better" in warning for warning in better.warnings())
+    assert any("no better than random labels or none" in warning for warning in equal.warnings())
 
 
 async def test_gold_in_the_consistency_rule_is_warned_of() -> None:

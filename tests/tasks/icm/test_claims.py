@@ -91,6 +91,7 @@ MALFORMED = {
     "question is a number": (record(question=5), "'question'"),
     "choice is empty": (record(choice="  "), "'choice'"),
     "choice is null": (record(choice=None), "'choice'"),
+    "choice is half a pair": (record(choice="a\ud800"), "'choice'"),
     "answer is a number": (record(answer=600), "'answer'"),
     "answer is empty": (record(answer=""), "'answer'"),
     "no group": (record(consistency_id="gone"), "'consistency_id'"),
@@ -265,3 +266,14 @@ def test_more_claims_than_there_are_is_an_error_that_names_both_numbers() -> Non
     ):
         draw(made_claims(5), size=24, num_seeds=4, group_size=4, seed=0)
     assert len(draw(made_claims(5), size=20, num_seeds=4, group_size=4, seed=0).claims) == 20
+
+
+def test_an_answer_that_is_null_is_no_answer(tmp_path: Path) -> None:
+    [claim] = load_claims(written(tmp_path, json.dumps(record(answer=None))))
+    assert claim.answer is None
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"label": ' + "9" * 5000 + "}"], ids=["brackets", "digits"])
+def test_what_the_parser_gives_up_on_is_named_with_its_file(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    assert f"{path}, line 1" in error_of(path)
