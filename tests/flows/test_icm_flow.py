@@ -1,9 +1,14 @@
 """The flow from end to end: what it leaves, what it asks again, and what it says when it cannot go on."""
 
+import base64
 import json
+import pickle
+import shutil
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +44,16 @@ class Finished:
     place: Place
     outcome: Outcome
     stats: JsonObject
+
+
+@dataclass(frozen=True)
+class Harmful:
+    """Leaves a file where it is unpickled."""
+
+    path: Path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +159,41 @@ def test_replay_needs_no_server(nowhere: Place, process: ICMProcess, first: Fini
     replayed = process.run(stored, {**PARAMETERS, "cache_mode": "replay"}).require_completed()
     assert replayed.summary["cost"]["sent"] == 0
     assert replayed.bytes_of(*FOUND) == found
+
+
+def test_damaged_answers_are_asked_again_and_end_a_replay_although_the_tasks_have_receipts(
+    fake: FakeVLLMProcess, process: ICMProcess, first: Finished, tmp_path: Path
+) -> None:
+    place = replace(first.place, folder=tmp_path)
+    shutil.copytree(first.place.store, place.store)
+    with closing(sqlite3.connect(place.store / "cache.db")) as database, database:
+        # The labels' token ids are an entry too; of the answers, every other one is damaged.
+        damaged = database.execute(
+            "UPDATE Cache SET value = CAST(substr(value, 1, 20) AS BLOB) WHERE rowid % 2 = 0"
+        ).rowcount
+    assert damaged > 10
+    failed = process.run(place, {**PARAMETERS, "cache_mode": "replay"})
+    assert failed.state == "Failed"
+    one_sentence(failed.message, "CorruptEntryError", "is damaged", "without replay")
+    before = fake.stats()["answered"]
+    mended = process.run(place, PARAMETERS).require_completed()
+    assert damaged - 1 <= fake.stats()["answered"] - before <= damaged
+    assert mended.bytes_of(*FOUND) == first.outcome.bytes_of(*FOUND)
+
+
+def test_a_result_file_that_would_be_unpickled_is_not_read(
+    process: ICMProcess, first: Finished, tmp_path: Path
+) -> None:
+    place = replace(first.place, folder=tmp_path)
+    shutil.copytree(first.place.store, place.store)
+    code = base64.b64encode(pickle.dumps(Harmful(tmp_path / "harm"))).decode()
+    for path in (place.store / "results").iterdir():
+        record = json.loads(path.read_text())
+        record["metadata"]["serializer"] = {"type": "pickle"}
+        path.write_text(json.dumps({**record, "result": code}))
+    outcome = process.run(place, PARAMETERS).require_completed()
+    assert not (tmp_path / "harm").exists()
+    assert outcome.bytes_of(*FOUND) == first.outcome.bytes_of(*FOUND)
 
 
 def test_off_stores_nothing_and_finds_the_same(
