@@ -24,6 +24,7 @@ from tests.flows.running import (
     stored_prompts,
     wait_for,
 )
+from tests.helpers import outcomes_of
 from tests.live.conftest import LiveServer
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(500)]  # the first test may have to start a server
@@ -137,7 +138,7 @@ async def test_a_prompt_that_is_too_long_fails_without_its_neighbours(
     backend: VLLMServer, live_server: LiveServer
 ) -> None:
     requests = [short(live_server), replace(short(live_server), prompt="word " * 20000)]
-    outcomes = dict((await arrival_of(backend, requests)).outcomes)
+    outcomes = await outcomes_of(backend, requests)
     assert isinstance(outcomes[0], Response)
     assert isinstance(outcomes[1], BadRequestError)
     assert "maximum context length" in str(outcomes[1])
