@@ -6,7 +6,7 @@ VLLM_TEST_PYTHON, the Python of a vLLM environment, and VLLM_TEST_MODEL, a model
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ import pytest
 from backends.serving import config as server_config
 from backends.serving.process import stop
 from backends.serving.server import served_models, start_server, wait_until_ready
-from tests.flows.running import PROJECT, ICMProcess, PrefectServer, free_port, running_prefect
+from tests.flows.conftest import new_process, prefect_server
+from tests.flows.running import PROJECT, free_port
 
+__all__ = ["new_process", "prefect_server"]  # the fixtures of the flows' tests, used here too
 START_TIMEOUT_SECONDS = 300.0
 STOP_SECONDS = 30.0
 COUNTER = re.compile(
@@ -105,25 +107,3 @@ def _started_server(folder: Path) -> Generator[LiveServer]:
         yield LiveServer(base_url=base_url, model=config.served_model_name, directory=directory)
     finally:
         stop(process, grace_seconds=STOP_SECONDS)
-
-
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with running_prefect(tmp_path_factory.mktemp("prefect")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def new_process(
-    prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], ICMProcess]]:
-    """Starts processes that run the flow; all are gone at the end."""
-    started: list[ICMProcess] = []
-
-    def start() -> ICMProcess:
-        started.append(ICMProcess(prefect_server.environment, tmp_path_factory.mktemp("process")))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
