@@ -13,6 +13,8 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, reset, DNS     retryable
     + ResponseFormatError     unreadable answer       retryable, once
+      + LostLogprobsError     -9999 in their place    retryable, three times
+    + ContentFilterError      an answer withheld
 """
 
 from typing import ClassVar
@@ -104,4 +106,16 @@ class ResponseFormatError(BackendError):
 
     retryable = True
     max_retries = 1
+    blames_prompt = True
+
+
+class LostLogprobsError(ResponseFormatError):
+    """The server lost log-probabilities because others asked it for another kind of them (PR 51789)."""
+
+    max_retries = 3
+
+
+class ContentFilterError(BackendError):
+    """The server has an answer and withholds it."""
+
     blames_prompt = True

@@ -1,5 +1,6 @@
 """The values that travel between a workflow and whatever answers: frozen, without behaviour."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -28,6 +29,24 @@ class SamplingParams:
     seed: int = 0
     """Seed of draw 0; draw `i` of a request is sent with `seed + i`."""
     stop: tuple[str, ...] = ()
+    extra_body: Mapping[str, object] = field(default_factory=dict[str, object], hash=False)
+    """Anything else that the server knows, as `{"top_k": 5}`: plain JSON, sent as it is, and in the key."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be said twice.
+
+        Raises:
+            ValueError: `extra_body` names a field that is sent anyway.
+        """
+        if twice := sorted(SENT_ANYWAY & self.extra_body.keys()):
+            raise ValueError(f"extra_body holds {twice[0]!r}, which a Request says itself")
+
+
+SENT_ANYWAY = frozenset(
+    {"model", "prompt", "messages", "max_tokens", "temperature", "top_p", "n", "seed", "stop", "logprobs",
+     "top_logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "response_format", "stream"}
+)  # fmt: skip
+"""What a body holds that is made from other fields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +74,10 @@ class Request:
     prompt: str | None = None
     messages: tuple[Message, ...] = ()
     labels: tuple[Label, ...] = ()
+    logprobs: int | None = None
+    """Log-probabilities of the generated tokens: each token's own and this many of the likeliest."""
+    json_schema: str | None = None
+    """A JSON Schema, as JSON text, that the answer has to follow."""
     revision: str | None = None
     """Which weights, where the served name alone does not say it."""
     sample_index: int = 0
@@ -64,8 +87,9 @@ class Request:
         """Refuse a request that no server could answer.
 
         Raises:
-            ValueError: Neither or both of `prompt` and `messages` are given, labels are asked of a chat, or
-                some labels have token ids and others have none.
+            ValueError: Neither or both of `prompt` and `messages` are given, labels are asked of a chat or
+                together with logprobs, some labels have token ids and others have none, or `json_schema` is
+                no JSON.
         """
         if (self.prompt is None) == (not self.messages):
             raise ValueError("a Request has either a prompt or messages, and not both")
@@ -73,6 +97,10 @@ class Request:
             raise ValueError("labels are scored as the next token of a prompt; give prompt, not messages")
         if len({bool(label.token_ids) for label in self.labels}) > 1:
             raise ValueError("either all labels have token ids, or none has")
+        if self.labels and self.logprobs is not None:
+            raise ValueError("labels are scores of their own; ask for logprobs in another request")
+        if self.json_schema is not None:
+            json.loads(self.json_schema)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +119,17 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob:
+    """One generated token and what else was likely in its place."""
+
+    token: str
+    logprob: float
+    """Natural log; -inf where the server's grammar forbade the token."""
+    top: Mapping[str, float] = field(default_factory=dict[str, float])
+    """{token: logprob} of the likeliest, as many as were asked for; two tokens of one text count as one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
     """What a model answered to one request."""
 
@@ -99,5 +138,9 @@ class Response:
     finish_reason: str
     label_logprobs: Mapping[str, float] = field(default_factory=dict[str, float])
     """{label: natural log of its probability, over all its tokens}; -inf where no token was seen."""
+    reasoning: str | None = None
+    """What a reasoning model thought before the text, where the server tells it apart."""
+    token_logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each generated token, where `logprobs` was asked for."""
     served_by: str | None = None
     """The server's own fingerprint of itself, for provenance."""

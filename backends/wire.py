@@ -1,13 +1,14 @@
 """The OpenAI wire format, with vLLM's extensions: requests to a body, a reply to responses. Sends nothing."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from backends.errors import AbortedError, ResponseFormatError
-from backends.messages import Label, Request, Response, Usage
+from backends.errors import AbortedError, ContentFilterError, LostLogprobsError, ResponseFormatError
+from backends.messages import Label, Request, Response, TokenLogprob, Usage
 
 TOP_LOGPROBS = 20
 """What vLLM gives by default at most (`--max-logprobs`), and what the reference of ICM asks for."""
@@ -30,23 +31,36 @@ def shares_body(first: Request, second: Request) -> bool:
     return _common(first) == _common(second)
 
 
+def logprob_style(request: Request) -> str | None:
+    """Say which kind of log-probabilities a request asks for: "ids", "top", or None.
+
+    vLLM's V1 model runner loses those of "top" while requests for "ids" are in flight (0.32; PR 51789).
+    """
+    if any(label.token_ids for label in request.labels):
+        return "ids"
+    return "top" if request.labels or request.logprobs is not None else None
+
+
 def completion_body(requests: Sequence[Request]) -> Body:
     """Write the body of one `/v1/completions` request for a list of prompts that share everything else."""
+    logprobs: Body = {} if requests[0].logprobs is None else {"logprobs": requests[0].logprobs}
     return {
         **_sampling(requests[0]),
         "prompt": [request.prompt for request in requests],
         **_labels(requests[0]),
+        **logprobs,
     }
 
 
 def chat_body(request: Request) -> Body:
     """Write the body of one `/v1/chat/completions` request."""
-    return {**_sampling(request), "messages": _conversation(request)}
+    return {**_sampling(request), "messages": _conversation(request), **_chat_logprobs(request)}
 
 
 def batch_chat_body(requests: Sequence[Request]) -> Body:
     """Write the body of one `/v1/chat/completions/batch` request, which only vLLM has."""
-    return {**_sampling(requests[0]), "messages": [_conversation(request) for request in requests]}
+    conversations = [_conversation(request) for request in requests]
+    return {**_sampling(requests[0]), "messages": conversations, **_chat_logprobs(requests[0])}
 
 
 def parse_completion(requests: Sequence[Request], payload: object) -> Parsed:
@@ -74,7 +88,15 @@ def parse_chat(requests: Sequence[Request], payload: object) -> Parsed:
 
 def _common(request: Request) -> tuple[object, ...]:
     seed = request.sampling.seed + request.sample_index
-    return (request.model, request.sampling, seed, request.labels, request.prompt is None)
+    return (
+        request.model,
+        request.sampling,
+        seed,
+        request.labels,
+        request.logprobs,
+        request.json_schema,
+        request.prompt is None,
+    )
 
 
 def _sampling(request: Request) -> Body:
@@ -87,7 +109,12 @@ def _sampling(request: Request) -> Body:
         "n": 1,
         "seed": sampling.seed + request.sample_index,
     }
-    return {**body, "stop": list(sampling.stop)} if sampling.stop else body
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if request.json_schema is not None:
+        schema: Body = {"name": "answer", "schema": json.loads(request.json_schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {**body, **sampling.extra_body}
 
 
 def _labels(request: Request) -> Body:
@@ -98,6 +125,10 @@ def _labels(request: Request) -> Body:
         return {"logprobs": TOP_LOGPROBS}
     # As token ids, because two tokens with the same text would share one place in the reply.
     return {"logprobs": 1, "logprob_token_ids": token_ids, "return_tokens_as_token_ids": True}
+
+
+def _chat_logprobs(request: Request) -> Body:
+    return {} if request.logprobs is None else {"logprobs": True, "top_logprobs": request.logprobs}
 
 
 def _conversation(request: Request) -> list[dict[str, str]]:
@@ -124,6 +155,13 @@ class _Wire(BaseModel):
 
 class _Logprobs(_Wire):
     top_logprobs: list[dict[str, float]] = Field(min_length=1)
+    tokens: list[_Text] = Field(default_factory=list[str])
+    token_logprobs: list[float] = Field(default_factory=list[float])
+
+    def of_tokens(self, count: int) -> list[TokenLogprob]:
+        rows = zip(self.tokens, self.token_logprobs, self.top_logprobs, strict=True)
+        # The token itself comes too, and counts for no place among the likeliest unless it is one.
+        return [_token_logprob(token, own, list(top.items()), count) for token, own, top in rows]
 
 
 class _CompletionChoice(_Wire):
@@ -134,18 +172,52 @@ class _CompletionChoice(_Wire):
 
 
 class _ChatMessage(_Wire):
-    content: _Text
+    content: _Text | None
+    reasoning: _Text | None = None
+    reasoning_content: _Text | None = None
+    """What vLLM called it until 2025, and others still do."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.thought is None:
+            raise ValueError("the message has neither content nor reasoning")
+        return self
+
+    @property
+    def thought(self) -> str | None:
+        return self.reasoning if self.reasoning is not None else self.reasoning_content
+
+
+class _ChatAlternative(_Wire):
+    token: _Text
+    logprob: float
+
+
+class _ChatToken(_ChatAlternative):
+    top_logprobs: list[_ChatAlternative] = Field(default_factory=list[_ChatAlternative])
+
+
+class _ChatLogprobs(_Wire):
+    content: list[_ChatToken]
+
+    def of_tokens(self, count: int) -> list[TokenLogprob]:
+        return [
+            _token_logprob(
+                one.token, one.logprob, [(other.token, other.logprob) for other in one.top_logprobs], count
+            )
+            for one in self.content
+        ]
 
 
 class _ChatChoice(_Wire):
     index: int
     message: _ChatMessage
     finish_reason: str
-    logprobs: None = None
+    logprobs: _ChatLogprobs | None = None
 
     @property
     def text(self) -> str:
-        return self.message.content
+        return self.message.content or ""
 
 
 class _Tokens(_Wire):
@@ -205,24 +277,58 @@ def _refuse_aborted(payload: object) -> None:
 
 
 def _response(request: Request, choice: _CompletionChoice | _ChatChoice, fingerprint: str | None) -> Response:
+    if choice.finish_reason == "content_filter":
+        raise ContentFilterError('the server withheld the answer (finish_reason "content_filter")')
     if choice.finish_reason not in COMPLETE:
         raise ResponseFormatError(f"the server stopped with finish_reason {choice.finish_reason!r}")
+    if choice.logprobs is None and (request.labels or request.logprobs is not None):
+        raise ResponseFormatError("log-probabilities were asked for, and none came back")
     return Response(
         text=choice.text,
         finish_reason=choice.finish_reason,
         label_logprobs=_label_logprobs(request.labels, choice.logprobs),
+        reasoning=choice.message.thought if isinstance(choice, _ChatChoice) else None,
+        token_logprobs=_token_logprobs(request, choice.logprobs),
         served_by=fingerprint,
     )
 
 
-def _label_logprobs(labels: tuple[Label, ...], logprobs: _Logprobs | None) -> dict[str, float]:
-    if not labels:
+def _token_logprobs(request: Request, logprobs: _Logprobs | _ChatLogprobs | None) -> tuple[TokenLogprob, ...]:
+    if request.logprobs is None or logprobs is None:
+        return ()
+    try:
+        tokens = logprobs.of_tokens(request.logprobs)
+    except ValueError as error:
+        raise ResponseFormatError("the log-probabilities do not fit the tokens") from error
+    lost = any(math.isinf(value) for one in tokens for value in (one.logprob, *one.top.values()))
+    if lost and request.json_schema is None:  # a grammar forbids tokens, nothing else does
+        raise LostLogprobsError("the server returned -9999 in place of a log-probability")
+    return tuple(tokens)
+
+
+def _token_logprob(
+    token: str, own: float, likeliest: Sequence[tuple[str, float]], count: int
+) -> TokenLogprob:
+    ranked = sorted(likeliest, key=lambda pair: -pair[1])[:count]
+    return TokenLogprob(
+        token=token,
+        logprob=_minus_infinity(own),
+        top={name: _minus_infinity(value) for name, value in ranked},
+    )
+
+
+def _minus_infinity(logprob: float) -> float:
+    return -math.inf if logprob <= NO_LOGPROB else logprob
+
+
+def _label_logprobs(
+    labels: tuple[Label, ...], logprobs: _Logprobs | _ChatLogprobs | None
+) -> dict[str, float]:
+    if not labels or not isinstance(logprobs, _Logprobs):
         return {}
-    if logprobs is None:
-        raise ResponseFormatError("log-probabilities were asked for, and none came back")
     top = logprobs.top_logprobs[0]
     if any(value <= NO_LOGPROB for value in top.values()):
-        raise ResponseFormatError("the server returned -9999 in place of a log-probability")
+        raise LostLogprobsError("the server returned -9999 in place of a log-probability")
     if any(value > ROUNDING for value in top.values()):
         raise ResponseFormatError("the server returned a log-probability above zero")
     if labels[0].token_ids:

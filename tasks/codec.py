@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import NotRequired, TypedDict, cast
 
-from backends.messages import Label, Request, Response
+from backends.messages import Label, Request, Response, TokenLogprob
 from cache.errors import CorruptEntryError
 
 
@@ -17,6 +17,9 @@ class ResponseJSON(TypedDict):
     text: str
     finish_reason: str
     label_logprobs: NotRequired[dict[str, float | None]]
+    reasoning: NotRequired[str]
+    token_logprobs: NotRequired[list[tuple[str, float | None, dict[str, float | None]]]]
+    """Token, its log-probability, and the likeliest in its place."""
     served_by: NotRequired[str]
 
 
@@ -24,10 +27,14 @@ def response_to_json(response: Response) -> ResponseJSON:
     """Write a response as JSON values, empty fields left out."""
     written = ResponseJSON(text=response.text, finish_reason=response.finish_reason)
     if response.label_logprobs:
-        written["label_logprobs"] = {
-            label: None if math.isinf(logprob) else logprob
-            for label, logprob in response.label_logprobs.items()
-        }
+        written["label_logprobs"] = _finite(response.label_logprobs)
+    if response.reasoning is not None:
+        written["reasoning"] = response.reasoning
+    if response.token_logprobs:
+        written["token_logprobs"] = [
+            (one.token, None if math.isinf(one.logprob) else one.logprob, _finite(one.top))
+            for one in response.token_logprobs
+        ]
     if response.served_by is not None:
         written["served_by"] = response.served_by
     return written
@@ -35,15 +42,25 @@ def response_to_json(response: Response) -> ResponseJSON:
 
 def response_from_json(written: ResponseJSON) -> Response:
     """Read what `response_to_json` wrote."""
-    logprobs = written.get("label_logprobs", {})
     return Response(
         text=written["text"],
         finish_reason=written["finish_reason"],
-        label_logprobs={
-            label: -math.inf if logprob is None else logprob for label, logprob in logprobs.items()
-        },
+        label_logprobs=_infinite(written.get("label_logprobs", {})),
+        reasoning=written.get("reasoning"),
+        token_logprobs=tuple(
+            TokenLogprob(token=token, logprob=-math.inf if logprob is None else logprob, top=_infinite(top))
+            for token, logprob, top in written.get("token_logprobs", [])
+        ),
         served_by=written.get("served_by"),
     )
+
+
+def _finite(logprobs: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isinf(logprob) else logprob for name, logprob in logprobs.items()}
+
+
+def _infinite(logprobs: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: -math.inf if logprob is None else logprob for name, logprob in logprobs.items()}
 
 
 def encode_entry(

@@ -6,7 +6,7 @@ from backends.messages import Label, Request
 from cache.keys import Key, digest, make_key
 
 KEY_DOMAIN = "model-call"
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when the scheme changes; see the heading "Cache" in CHANGELOG.md."""
 
 
@@ -57,6 +57,8 @@ def _plain(request: Request) -> dict[str, object]:
         "prompt": request.prompt,
         "messages": [[message.role, message.content] for message in request.messages],
         "labels": [_plain_label(label) for label in request.labels],
+        "logprobs": request.logprobs,
+        "json_schema": request.json_schema,
         "sample_index": request.sample_index,
         "sampling": {
             "max_tokens": sampling.max_tokens,
@@ -64,6 +66,7 @@ def _plain(request: Request) -> dict[str, object]:
             "top_p": float(sampling.top_p),
             "seed": sampling.seed,
             "stop": list(sampling.stop),
+            "extra_body": sampling.extra_body,
         },
     }
 

@@ -31,6 +31,8 @@ TAXONOMY = {
     errors.BackendTimeoutError: (True, 2, True),
     errors.BackendConnectionError: (True, None, False),
     errors.ResponseFormatError: (True, 1, True),
+    errors.LostLogprobsError: (True, 3, True),
+    errors.ContentFilterError: (False, None, True),
 }
 
 

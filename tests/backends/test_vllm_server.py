@@ -18,6 +18,7 @@ from backends.errors import (
     BackendError,
     BackendTimeoutError,
     BadRequestError,
+    LostLogprobsError,
     RateLimitError,
     ResponseFormatError,
     ServerError,
@@ -305,7 +306,7 @@ TRANSIENT = [
     retried("bad_index", ResponseFormatError),
     retried("bad_index", ResponseFormatError, index=-1),
     retried("missing_logprobs", ResponseFormatError),
-    retried("minus_9999", ResponseFormatError),
+    retried("minus_9999", LostLogprobsError),
     retried("abort", ServerError),
 ]
 ATTEMPTS_OF: Mapping[type[BackendError], int] = {ServerError: 2, ResponseFormatError: 2}

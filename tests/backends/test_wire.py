@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import pytest
 
 from backends import wire
-from backends.errors import AbortedError, ResponseFormatError
-from backends.messages import Label, Message, Request, SamplingParams
+from backends.errors import AbortedError, ContentFilterError, LostLogprobsError, ResponseFormatError
+from backends.messages import Label, Message, Request, SamplingParams, TokenLogprob
 from tests.helpers import chat, completion, completions, sampling, scoring
 
 EXACT = (Label(text="True", token_ids=(11, 12)), Label(text="False", token_ids=(13,)))
@@ -96,6 +96,43 @@ def test_a_generation_asks_for_no_logprobs() -> None:
     assert "logprobs" not in wire.completion_body([completion("hi")])
 
 
+def test_logprobs_of_tokens_are_asked_for_in_each_endpoint_s_own_way() -> None:
+    assert wire.completion_body([completion("hi", logprobs=3)])["logprobs"] == 3
+    for body in (wire.chat_body(chat("hi", logprobs=3)), wire.batch_chat_body([chat("hi", logprobs=3)] * 2)):
+        assert (body["logprobs"], body["top_logprobs"]) == (True, 3)
+
+
+def test_a_schema_travels_as_the_format_of_the_response() -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    for asked in (
+        completion("hi", json_schema=json.dumps(schema)),
+        chat("hi", json_schema=json.dumps(schema)),
+    ):
+        body = wire.chat_body(asked) if asked.messages else wire.completion_body([asked])
+        expected = {"name": "answer", "schema": schema, "strict": True}
+        assert body["response_format"] == {"type": "json_schema", "json_schema": expected}
+
+
+def test_what_only_one_server_knows_is_sent_as_it_is() -> None:
+    body = wire.completion_body([completion("hi", sampling=sampling(extra_body={"top_k": 5}))])
+    assert body["top_k"] == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "style"),
+    [
+        (completion("hi"), None),
+        (chat("hi"), None),
+        (completion("hi", logprobs=0), "top"),
+        (chat("hi", logprobs=2), "top"),
+        (scoring("hi", BY_TEXT), "top"),
+        (scoring("hi", EXACT), "ids"),
+    ],
+)
+def test_each_request_has_one_style_of_logprobs(asked: Request, style: str | None) -> None:
+    assert wire.logprob_style(asked) == style
+
+
 def test_the_revision_and_the_draw_s_number_stay_at_home() -> None:
     body = wire.completion_body([completion("hi", revision="abc123", sample_index=3)])
     assert "abc123" not in json.dumps(body)
@@ -112,6 +149,9 @@ def test_the_revision_and_the_draw_s_number_stay_at_home() -> None:
         (completion("one", sampling=sampling(temperature=0.5)), False),
         (completion("one", sample_index=1), False),
         (scoring("one", BY_TEXT, sampling=sampling()), False),
+        (completion("one", logprobs=1), False),
+        (completion("one", json_schema="{}"), False),
+        (completion("one", sampling=sampling(extra_body={"top_k": 5})), False),
         (chat("one"), False),
     ],
 )
@@ -164,12 +204,16 @@ class TestChoices:
         with pytest.raises(AbortedError, match="abort"):
             parse([ask("a"), ask("b")], reply(write(0), write(1, finish_reason="abort")))
 
-    @pytest.mark.parametrize("reason", ["content_filter", "tool_calls", "error", None])
+    @pytest.mark.parametrize("reason", ["tool_calls", "error", None])
     def test_an_unfinished_answer_is_refused(
         self, parse: Parse, write: Write, ask: Ask, reason: object
     ) -> None:
         with pytest.raises(ResponseFormatError, match="finish_reason"):
             parse([ask("a")], reply(write(0, finish_reason=reason)))
+
+    def test_a_withheld_answer_is_an_error_of_its_own(self, parse: Parse, write: Write, ask: Ask) -> None:
+        with pytest.raises(ContentFilterError, match="withheld"):
+            parse([ask("a")], reply(write(0, finish_reason="content_filter")))
 
     def test_the_server_s_fingerprint_and_tokens_are_kept(self, parse: Parse, write: Write, ask: Ask) -> None:
         responses, usage = parse([ask("a")], reply(write(0), system_fingerprint="vllm-1"))
@@ -331,3 +375,78 @@ def test_a_label_without_a_likely_token_has_probability_zero() -> None:
         "True": pytest.approx(-0.5),
         "False": -math.inf,
     }
+
+
+# --- log-probabilities of generated tokens --------------------------------------------------------------
+
+COMPLETION_LOGPROBS = {
+    "tokens": [" a", "b"],
+    "token_logprobs": [-2.0, -0.1],
+    "top_logprobs": [{" a": -2.0, " c": -0.5, " d": -0.7}, {"b": -0.1, "e": -3.0}],
+}
+CHAT_LOGPROBS = {
+    "content": [
+        {
+            "token": " a",
+            "logprob": -2.0,
+            "top_logprobs": [{"token": " c", "logprob": -0.5}, {"token": " d", "logprob": -0.7}],
+        },
+        {
+            "token": "b",
+            "logprob": -0.1,
+            "top_logprobs": [{"token": "b", "logprob": -0.1}, {"token": "e", "logprob": -3.0}],
+        },
+    ]
+}
+TOKENS = (
+    TokenLogprob(token=" a", logprob=-2.0, top={" c": -0.5, " d": -0.7}),
+    TokenLogprob(token="b", logprob=-0.1, top={"b": -0.1, "e": -3.0}),
+)
+
+
+def test_both_endpoints_tokens_read_alike() -> None:
+    written = choice(0, logprobs=COMPLETION_LOGPROBS)
+    (response,), _ = wire.parse_completion([completion("hi", logprobs=2)], reply(written))
+    assert response.token_logprobs == TOKENS
+    written = chat_choice(0, logprobs=CHAT_LOGPROBS)
+    (response,), _ = wire.parse_chat([chat("hi", logprobs=2)], reply(written))
+    assert response.token_logprobs == TOKENS
+
+
+def test_lost_logprobs_are_no_answer_unless_a_grammar_forbade_the_token() -> None:
+    lost = {"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5, "!": -9999.0}]}
+    with pytest.raises(LostLogprobsError):
+        wire.parse_completion([completion("hi", logprobs=2)], reply(choice(0, logprobs=lost)))
+    forbidden = completion("hi", logprobs=2, json_schema="{}")
+    (response,), _ = wire.parse_completion([forbidden], reply(choice(0, logprobs=lost)))
+    assert response.token_logprobs[0].top == {"a": -0.5, "!": -math.inf}
+
+
+def test_logprobs_that_do_not_fit_the_tokens_are_no_answer() -> None:
+    short = {**COMPLETION_LOGPROBS, "tokens": [" a"]}
+    with pytest.raises(ResponseFormatError, match="do not fit"):
+        wire.parse_completion([completion("hi", logprobs=2)], reply(choice(0, logprobs=short)))
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_what_a_model_thought_is_kept_apart_from_what_it_said(field: str) -> None:
+    message = {"role": "assistant", "content": None, field: "hm"}
+    (response,), _ = wire.parse_chat(
+        [chat("hi")], reply(chat_choice(0, message=message, finish_reason="length"))
+    )
+    assert (response.text, response.reasoning) == ("", "hm")
+
+
+def test_a_message_that_says_nothing_at_all_is_no_answer() -> None:
+    message = {"role": "assistant", "content": None}
+    with pytest.raises(ResponseFormatError, match="neither content nor reasoning"):
+        wire.parse_chat([chat("hi")], reply(chat_choice(0, message=message)))
+
+
+def test_a_body_says_nothing_twice() -> None:
+    with pytest.raises(ValueError, match="'seed'"):
+        sampling(extra_body={"seed": 3})
+    with pytest.raises(ValueError, match="another request"):
+        scoring("hi", EXACT, logprobs=3)
+    with pytest.raises(ValueError, match="Expecting"):
+        completion("hi", json_schema="{")

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.messages import Label, Message, Request, Response, SamplingParams
+from backends.messages import Label, Message, Request, Response, SamplingParams, TokenLogprob
 from tasks.codec import (
     decode_entry,
     decode_labels,
@@ -30,6 +30,13 @@ RESPONSES = st.builds(
     text=TEXT,
     finish_reason=st.sampled_from(["stop", "length"]),
     label_logprobs=st.dictionaries(TEXT, LOGPROBS, max_size=3),
+    reasoning=st.none() | TEXT,
+    token_logprobs=st.lists(
+        st.builds(
+            TokenLogprob, token=TEXT, logprob=LOGPROBS, top=st.dictionaries(TEXT, LOGPROBS, max_size=2)
+        ),
+        max_size=2,
+    ).map(tuple),
     served_by=st.none() | TEXT,
 )
 SAMPLING = st.builds(
@@ -39,6 +46,7 @@ SAMPLING = st.builds(
     top_p=st.floats(0.01, 1),
     seed=st.integers(0, 2**63),
     stop=st.lists(TEXT, max_size=2).map(tuple),
+    extra_body=st.dictionaries(st.sampled_from(["top_k", "min_p"]), st.integers(1, 9) | TEXT, max_size=2),
 )
 MESSAGES = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=TEXT)
 COMPLETIONS = st.builds(
@@ -50,6 +58,8 @@ CHATS = st.builds(
     sampling=SAMPLING,
     messages=st.lists(MESSAGES, min_size=1, max_size=3).map(tuple),
     sample_index=st.integers(0, 100),
+    logprobs=st.none() | st.integers(0, 5),
+    json_schema=st.none() | st.sampled_from(["{}", '{"type": "object"}']),
 )
 REQUESTS = COMPLETIONS | CHATS
 

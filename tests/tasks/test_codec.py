@@ -65,10 +65,19 @@ def test_an_entry_with_text_holds_the_whole_request() -> None:
     entry = encode_entry(ASK, request_digests(ASK), PLAIN, keep_text=True)
     assert read_entry(entry).get("request") == {
         "model": "fake-model",
-        "sampling": {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0, "seed": 0, "stop": []},
+        "sampling": {
+            "max_tokens": 8,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "seed": 0,
+            "stop": [],
+            "extra_body": {},
+        },
         "prompt": "What is the colour of the sky?",
         "messages": [],
         "labels": [],
+        "logprobs": None,
+        "json_schema": None,
         "revision": None,
         "sample_index": 0,
     }

@@ -31,6 +31,8 @@ OTHERS: dict[type, dict[str, list[Any]]] = {
         "prompt": ["Is it so? ", "is it so?", ""],
         "messages": [(Message(role="user", content="hi"),) * 2],
         "labels": [(), LABELS[:1], LABELS[::-1]],
+        "logprobs": [0, 5],
+        "json_schema": ["{}", '{"type": "object"}'],
         "revision": ["", "main"],
         "sample_index": [1, 2],
     },
@@ -40,6 +42,7 @@ OTHERS: dict[type, dict[str, list[Any]]] = {
         "top_p": [1.0],
         "seed": [4],
         "stop": [(), ("\n", "\n"), ("END",)],
+        "extra_body": [{"top_k": 5}, {"top_k": 9}, {"top_k": "5"}, {"logit_bias": {"5": -100}}],
     },
     Label: {"text": ["true", "True "], "token_ids": [(7,), (8, 7), (78,)]},
     Message: {"role": ["system"], "content": ["hi ", "Hi"]},
@@ -51,7 +54,7 @@ EXCUSED: dict[type, dict[str, str]] = {Request: {}, SamplingParams: {}, Label: {
 def with_changed(kind: type, change: dict[str, Any]) -> tuple[Request, Request]:
     """Return a request, and the same with one field of one of its parts changed."""
     if kind is Request:
-        base = TALK if "messages" in change else ASK
+        base = TALK if {"messages", "logprobs"} & change.keys() else ASK
         return base, dataclasses.replace(base, **change)
     if kind is SamplingParams:
         return ASK, dataclasses.replace(ASK, sampling=dataclasses.replace(SAMPLING, **change))
@@ -98,9 +101,9 @@ def test_whole_numbers_and_floats_are_alike_where_the_wire_has_floats() -> None:
 
 def test_pinned_digests() -> None:
     """A changed scheme needs another KEY_VERSION, and a line in CHANGELOG.md."""
-    assert tasks.keys.KEY_VERSION == 1
-    assert request_key(ASK) == "acfe5b108b7704e4afe34e7d5eb37d5636b4365295ae1cff47364b8340c56fc3"
-    assert request_key(TALK) == "c19fca7721d4bac0914f37b2aea1d5e70bcb917d9462e0956f0ce2b73ce80477"
+    assert tasks.keys.KEY_VERSION == 2
+    assert request_key(ASK) == "c5eb8d4f45d540d00cab1cca4ce2e926fd17f0ffa65d01b1302e27c235b39aec"
+    assert request_key(TALK) == "c8fad31aa79e269e212bc94b3ec34544b4e896e9ca6f96aad8bcc32e2b0f43ad"
 
 
 def test_key_is_the_same_in_another_process() -> None:
