@@ -12,6 +12,7 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
       + AbortedError          200, but "abort"        retryable
     + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, reset, DNS     retryable
+      + ServerGoneError       away for too long
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
     + ContentFilterError      an answer withheld
@@ -99,6 +100,12 @@ class BackendConnectionError(BackendError):
     """No connection: refused, reset, or an unknown host."""
 
     retryable = True
+
+
+class ServerGoneError(BackendConnectionError):
+    """The server stayed away for longer than it was to be waited for."""
+
+    retryable = False
 
 
 class ResponseFormatError(BackendError):

@@ -1,8 +1,9 @@
 """The values that travel between a workflow and whatever answers: frozen, without behaviour."""
 
+import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -103,6 +104,11 @@ class Request:
             json.loads(self.json_schema)
 
 
+def prompt_text(request: Request) -> str:
+    """Return what a request asks as one text: its prompt, or the contents of its messages."""
+    return "\n".join(one.content for one in request.messages) if request.prompt is None else request.prompt
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """Tokens of one or several answers."""
@@ -116,6 +122,15 @@ class Usage:
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
         )
+
+    def split(self, weights: Sequence[int]) -> list["Usage"]:
+        """Share out in proportion to weights; the parts add up to the whole, token by token."""
+        parts: dict[str, list[int]] = {}
+        for one in fields(self):
+            total, whole = getattr(self, one.name), sum(weights) or 1
+            ends = [total * sum(weights[: place + 1]) // whole for place in range(len(weights))]
+            parts[one.name] = [end - start for start, end in itertools.pairwise([0, *ends])]
+        return [Usage(**{name: shares[i] for name, shares in parts.items()}) for i in range(len(weights))]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,11 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
+import httpx
 import openai
 from pydantic import SecretStr
 
@@ -31,6 +33,14 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     429: RateLimitError,
     503: ServerUnavailableError,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """JSON, and the headers that came with it."""
+
+    content: object
+    headers: Mapping[str, str]
 
 
 class OpenAIClient:
@@ -68,9 +78,35 @@ class OpenAIClient:
         Raises:
             BackendError: Anything but a JSON answer with a status of success.
         """
+        return (await self.exchange(path, body)).content
+
+    async def exchange(
+        self, path: str, body: dict[str, object], headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send JSON to a path under the server's root and return what it answers, with its headers.
+
+        Raises:
+            BackendError: Anything but a JSON answer with a status of success.
+        """
         with self._errors():
-            reply: object = await self._client.post(self.root + path, cast_to=cast("Any", object), body=body)
-        return _only_json(reply)
+            response = await self._client.post(
+                self.root + path,
+                cast_to=httpx.Response,
+                body=body,
+                options={"headers": dict(headers or {})},
+            )
+            return Reply(content=response.json(), headers=response.headers)
+
+    async def answers(self, path: str, *, timeout_seconds: float) -> bool:
+        """Whether a GET of this path succeeds, whatever it returns."""
+        try:
+            with self._errors():
+                await self._client.get(
+                    self.root + path, cast_to=httpx.Response, options={"timeout": timeout_seconds}
+                )
+        except BackendError:
+            return False
+        return True
 
     async def get(self, path: str) -> object:
         """Return the JSON at a path under the server's root.
@@ -79,8 +115,8 @@ class OpenAIClient:
             BackendError: Anything but a JSON answer with a status of success.
         """
         with self._errors():
-            reply: object = await self._client.get(self.root + path, cast_to=cast("Any", object))
-        return _only_json(reply)
+            response = await self._client.get(self.root + path, cast_to=httpx.Response)
+            return response.json()
 
     @contextmanager
     def _errors(self) -> Generator[None]:
@@ -96,13 +132,6 @@ class OpenAIClient:
             raise _status_error(error) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
-
-
-def _only_json(reply: object) -> object:
-    # The client hands on the text of a reply that does not call itself JSON.
-    if isinstance(reply, str):
-        raise ResponseFormatError(f"the server answered with text in place of JSON: {reply[:80]!r}")
-    return reply
 
 
 def _status_error(error: openai.APIStatusError) -> BackendError:
