@@ -118,10 +118,11 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-        )
+        return Usage(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+
+    def without(self, other: "Usage") -> "Usage":
+        """Take a usage off."""
+        return Usage(**{one.name: getattr(self, one.name) - getattr(other, one.name) for one in fields(self)})
 
     def split(self, weights: Sequence[int]) -> list["Usage"]:
         """Share out in proportion to weights; the parts add up to the whole, token by token."""
