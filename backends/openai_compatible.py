@@ -9,7 +9,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from backends import wire
-from backends.base import Arrival
+from backends.base import Arrival, Hooks
 from backends.batching import as_they_arrive, into_lists
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
@@ -40,6 +40,7 @@ class OpenAICompatible:
         timeout_seconds: float = 120.0,
         retrier: Retrier | None = None,
     ) -> None:
+        self.hooks = Hooks()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         # One every 60/n seconds: a bucket of n would let two minutes' worth start within one minute.
         self._pace = AsyncLimiter(1, 60.0 / requests_per_minute)

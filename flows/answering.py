@@ -2,11 +2,12 @@
 
 from typing import cast
 
-from backends.base import Backend
+from backends.base import Backend, Hooks
 from backends.errors import BackendConnectionError, BackendError
 from backends.openai_compatible import OpenAICompatible
+from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
-from flows.parameters import ICMParameters
+from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
 
 
@@ -14,14 +15,17 @@ class RunStoppedError(RuntimeError):
     """The run cannot go on now; everything answered is stored, and running it again continues."""
 
 
-def open_backend(parameters: ICMParameters, settings: Settings) -> VLLMServer | OpenAICompatible:
+def open_backend(
+    parameters: RunParameters, settings: Settings, hooks: Hooks | None = None
+) -> VLLMServer | OpenAICompatible:
     """Make the backend that a run asks; it connects when it is first asked.
 
     Raises:
         SettingsError: An external API is wanted and its key is not in the environment.
     """
     if parameters.backend == "vllm":
-        return VLLMServer(settings.base_url, api_key=settings.api_key)
+        retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
+        return VLLMServer(settings.base_url, api_key=settings.api_key, retrier=retrier, hooks=hooks)
     if settings.openai_api_key is None:
         raise SettingsError(
             "backend is 'openai' and OPENAI_API_KEY is not set; set it, then `make up` hands it to the worker"
@@ -55,7 +59,7 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-def revision_in_key(parameters: ICMParameters, settings: Settings) -> str | None:
+def revision_in_key(parameters: RunParameters, settings: Settings) -> str | None:
     """Return what tells weights of one name apart in the keys.
 
     What an API calls a model is kept apart from what a vLLM server calls so.
@@ -65,11 +69,8 @@ def revision_in_key(parameters: ICMParameters, settings: Settings) -> str | None
     return parameters.revision
 
 
-def server_gone(
-    parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BaseException]
-) -> str:
+def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:
     """Say that nobody answers any more, and how to go on."""
-    what = _first(group)
     stored = "then run this again: everything answered so far is stored"
     if parameters.backend == "openai":
         return f"{what}; check OPENAI_BASE_URL, {stored}"
@@ -77,7 +78,8 @@ def server_gone(
     return f"{what}; start a server with `make up` or point {here} at one, {stored}"
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
+    """Return the first error of a group of groups."""
     if isinstance(error, BaseExceptionGroup):
-        return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+        return first_error(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return error

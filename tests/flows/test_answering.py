@@ -7,7 +7,7 @@ from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from flows.answering import open_backend, revision_in_key, served_model, server_gone
+from flows.answering import first_error, open_backend, revision_in_key, served_model, server_gone
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
 from tests.fake_vllm import FakeVLLM
@@ -60,7 +60,7 @@ def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
 ) -> None:
     inner = ExceptionGroup("some", [BackendConnectionError("no connection to x")])
     nested = ExceptionGroup("all", [inner])
-    told = server_gone(parameters, Settings(), nested)
+    told = server_gone(parameters, Settings(), first_error(nested))
     assert told.startswith("no connection to x;")
     assert variable in told
     assert "stored" in told
