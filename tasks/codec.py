@@ -5,7 +5,9 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from backends.messages import Label, Request, Response
 from cache.errors import CorruptEntryError
@@ -57,6 +59,7 @@ def encode_entry(
     entry: dict[str, object] = {
         "response": response_to_json(response),
         "digests": {field: value[:8].hex() for field, value in digests.items()},
+        "model": request.model,
     }
     if keep_text:
         entry["request"] = asdict(request)
@@ -73,6 +76,8 @@ class Entry(TypedDict):
 
     response: ResponseJSON
     digests: dict[str, str]
+    model: NotRequired[str]
+    """Missing in entries of earlier versions."""
     request: NotRequired[dict[str, object]]
 
 
