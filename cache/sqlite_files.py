@@ -7,7 +7,7 @@ from pathlib import Path
 
 import diskcache
 
-from cache.errors import StoreUnavailableError
+from cache.errors import StoreDamagedError, StoreUnavailableError
 
 DATABASE = "cache.db"
 
@@ -69,9 +69,18 @@ def explained(directory: Path, verb: str) -> Generator[None]:
         yield
     except (sqlite3.Error, diskcache.Timeout, OSError) as error:
         cause = _first_cause(error)
-        reason = str(cause) or type(cause).__name__
+        what = f"the store in {directory} cannot be {verb}: {str(cause) or type(cause).__name__}"
+        if isinstance(cause, sqlite3.Error):
+            if _is_of_the_file(cause):
+                raise StoreDamagedError(
+                    f"{what}; `vllm-flows cache verify` says what is damaged and what to do"
+                ) from error
+            if primary_code(cause) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise StoreUnavailableError(
+                    f"{what}; another process is writing, so try again when it is done"
+                ) from error
         raise StoreUnavailableError(
-            f"the store in {directory} cannot be {verb}: {reason}; {_advice(cause)}"
+            f"{what}; make room, mend the permissions, or name another place in VLLM_FLOWS_STORE"
         ) from error
 
 
@@ -99,11 +108,7 @@ def _first_cause(error: Exception) -> Exception:
     return error
 
 
-def _advice(error: Exception) -> str:
-    if isinstance(error, sqlite3.Error):
-        code = primary_code(error)
-        if code in _DAMAGE or (code == sqlite3.SQLITE_ERROR and "no such" in str(error)) or not code:
-            return "`vllm-flows cache verify` says what is damaged and what to do"
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return "another process is writing; try again when it is done"
-    return "make room, mend the permissions, or name another place in VLLM_FLOWS_STORE"
+def _is_of_the_file(error: sqlite3.Error) -> bool:
+    """Say whether the file is to blame: damaged pages, missing tables, text that is none."""
+    code = primary_code(error)
+    return code in _DAMAGE or not code or (code == sqlite3.SQLITE_ERROR and "no such" in str(error))
