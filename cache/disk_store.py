@@ -150,9 +150,8 @@ class DiskStore:
         Raises:
             StoreUnavailableError: The store cannot be written.
         """
-        database = connect_writing(self.directory / DATABASE, self._wait_seconds)
         waiting, removed = iter(rows), 0
-        with explained(self.directory, "written"), closing(database):
+        with explained(self.directory, "written"), closing(self._connected()) as database:
             while some := list(islice(waiting, _REMOVED_AT_ONCE)):
                 removed += _remove(database, some)
         return removed
@@ -163,8 +162,7 @@ class DiskStore:
         Raises:
             StoreUnavailableError: There is no room for the copy that SQLite makes, or it cannot be written.
         """
-        database = connect_writing(self.directory / DATABASE, self._wait_seconds)
-        with explained(self.directory, "made smaller"), closing(database):
+        with explained(self.directory, "made smaller"), closing(self._connected()) as database:
             database.execute("VACUUM")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -174,11 +172,11 @@ class DiskStore:
         Other threads' connections end with their threads, so SQLite would fold it in at some later time.
         """
         self._cache.close()
-        with (
-            explained(self.directory, "closed"),
-            closing(connect_writing(self.directory / DATABASE, self._wait_seconds)) as database,
-        ):
+        with explained(self.directory, "closed"), closing(self._connected()) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _connected(self) -> sqlite3.Connection:
+        return connect_writing(self.directory / DATABASE, self._wait_seconds)
 
     def _opened(self) -> diskcache.Cache:
         try:

@@ -71,11 +71,11 @@ class StoreReader:
 
     def __init__(self, directory: Path, *, untouched: bool = False) -> None:
         self.directory = directory
-        if not (directory / DATABASE).exists():
-            raise StoreUnavailableError(
-                f"there is no store in {directory}; name its folder in VLLM_FLOWS_STORE or by --store"
-            )
         with explained(directory, "opened"):
+            if not (directory / DATABASE).exists():
+                raise StoreUnavailableError(
+                    f"there is no store in {directory}; name its folder in VLLM_FLOWS_STORE or by --store"
+                )
             check_format(directory)
             self._connection = connect_reading(directory / DATABASE, untouched=untouched)
 

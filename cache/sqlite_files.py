@@ -90,11 +90,23 @@ def _opened(database: Path, mode: str) -> sqlite3.Connection:
         connection.text_factory = _lenient
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
         connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        _look_at(connection)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _look_at(connection: sqlite3.Connection) -> None:
+    look = "SELECT 1 FROM sqlite_master LIMIT 1"
+    try:
+        connection.execute(look).fetchall()
+    except sqlite3.Error as error:
+        if primary_code(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+        # Nothing is written here: this lets SQLite read what is left of a file that was cut short.
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(look).fetchall()
 
 
 def _lenient(text: bytes) -> str:
