@@ -353,6 +353,20 @@ def test_a_store_that_broke_while_open_fails_in_one_sentence(store: DiskStore) -
         list(store.keys())
 
 
+def test_a_writer_that_never_ends_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store", wait_seconds=0.1)
+    store.put({ONE: b"1"})
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            StoreUnavailableError, match="is locked; another process is writing, so try again"
+        ):
+            store.put({TWO: b"2"})
+        assert store.get([ONE]).entries == {ONE: b"1"}
+    store.put({TWO: b"2"})
+    assert store.get([ONE, TWO]).entries == {ONE: b"1", TWO: b"2"}
+
+
 def test_a_row_that_names_a_file_elsewhere_removes_nothing(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
