@@ -38,7 +38,7 @@ def expected(ours: dict[Key, bytes], theirs: dict[Key, bytes]) -> Taken:
     return Taken(taken=len(theirs) - len(shared), present=same, differing=len(shared) - same)
 
 
-@settings(max_examples=40)  # each makes two stores
+@settings(max_examples=25)  # each makes two stores
 @given(ours=ENTRIES, theirs=ENTRIES)
 def test_a_file_brings_what_was_not_there(ours: dict[Key, bytes], theirs: dict[Key, bytes]) -> None:
     with TemporaryDirectory() as place:
@@ -53,7 +53,7 @@ def test_a_file_brings_what_was_not_there(ours: dict[Key, bytes], theirs: dict[K
         target.close()
 
 
-@settings(max_examples=40)  # each makes two stores
+@settings(max_examples=25)  # each makes two stores
 @given(ours=ENTRIES, theirs=ENTRIES)
 def test_merging_is_exporting_and_importing(ours: dict[Key, bytes], theirs: dict[Key, bytes]) -> None:
     with TemporaryDirectory() as place:
