@@ -44,7 +44,7 @@ class Workload:
     """Requests at once, one measurement for each."""
 
 
-SHORT = Workload(name="short", prompts=256, words=12, in_flight=(1, 4, 16))
+SHORT = Workload(name="short", prompts=256, words=12, in_flight=(16, 4, 1))
 LONG = Workload(name="long", prompts=64, words=600, in_flight=(8,))
 
 
@@ -127,14 +127,17 @@ async def measure(
         labels = await backend.find_labels(model, LABELS)
     asker = Asker(settings, model, labels)
     found: dict[Cell, list[float]] = {cell: [] for cell in cells(workloads, sizes)}
-    await asker.prompts_a_second(next(iter(found)))  # the first answers of a server are slow
-    end = time.monotonic() + limit
+    warm_up = Workload(name="warm-up", prompts=8, words=12, in_flight=(1,))
+    await asker.prompts_a_second(Cell(workload=warm_up, size=8, in_flight=1))  # the first answers are slow
+    end = asyncio.get_running_loop().time() + limit
     for repetition in range(repetitions):
         for cell in list(found)[:: -1 if repetition % 2 else 1]:
-            if time.monotonic() > end:
-                print(f"stopped after {limit:.0f} s: {cell.name} and what follows is not repeated")
+            try:
+                async with asyncio.timeout_at(end):
+                    found[cell].append(await asker.prompts_a_second(cell))
+            except TimeoutError:
+                print(f"stopped after {limit:.0f} s, at {cell.name} of repetition {repetition + 1}")
                 return found
-            found[cell].append(await asker.prompts_a_second(cell))
     return found
 
 
