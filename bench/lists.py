@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from backends.errors import BackendError
 from backends.messages import Label, Request, Response, SamplingParams
 from backends.vllm_server import VLLMServer
 from flows.settings import Settings, load_settings
@@ -177,9 +179,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
     settings, workloads = load_settings(), (SHORT, LONG)
-    found = asyncio.run(
-        measure(settings, workloads, options.sizes, options.repetitions, options.limit_seconds)
-    )
+    try:
+        found = asyncio.run(
+            measure(settings, workloads, options.sizes, options.repetitions, options.limit_seconds)
+        )
+    except BackendError as error:
+        sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
     rows = rows_of(found)
     print_rows(rows)
     result = {

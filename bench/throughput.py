@@ -31,6 +31,8 @@ FAULT_FRACTION = 0.1
 KILL_AFTER_SECONDS = (0.0, 0.05, 0.1)
 """Pauses between the answer that makes it half and the kill, in turn: moments of one wave of 150 ms."""
 
+START_UP = "one prompt"
+"""Imports and connections; some libraries are imported only when something is sent."""
 SINGLY = "cold, 2000 asks"
 """Each prompt asked by a call of its own, all at once; for information, the targets are for one call."""
 
@@ -90,6 +92,7 @@ class Program:
 def _asked(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
     numbers = ("requests", "prompts", "answered", "resent_though_answered", "server_cpu_seconds")
     return {name: after[name] - before[name] for name in numbers} | {
+        "probes": sum(after["probes"].values()) - sum(before["probes"].values()),
         "faults": after["faults"],
         "most_open": after["most_open"],
         "list_sizes": after["list_sizes"],
@@ -103,8 +106,9 @@ def run_program(name: str, repetition: int) -> dict[str, Row]:
     """Run all scenarios of a program once."""
     rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder, running_slots() as slots:
+        rows[START_UP] = Program(name=name, folder=Path(folder)).run(slots, prompts=1)
+    with tempfile.TemporaryDirectory() as folder, running_slots() as slots:
         program = Program(name=name, folder=Path(folder))
-        rows["start-up"] = program.run(slots, prompts=0)
         rows["cold"] = program.run(slots)
         rows["warm"] = program.run(slots)
     with (
@@ -122,9 +126,9 @@ def run_program(name: str, repetition: int) -> dict[str, Row]:
 
 
 def start_once(name: str) -> None:
-    """Start a program with nothing to do, so that no measured run has to compile or read from the disk."""
+    """Run a program with one prompt, so that no measured run has to compile or read from the disk."""
     with tempfile.TemporaryDirectory() as folder, running_slots() as slots:
-        Program(name=name, folder=Path(folder)).run(slots, prompts=0)
+        Program(name=name, folder=Path(folder)).run(slots, prompts=1)
 
 
 def killed_and_resumed(program: Program, slots: SlotsClient, repetition: int) -> dict[str, Row]:
@@ -185,9 +189,9 @@ def median(rows: Sequence[Row], figure: str) -> float:
 
 
 def cpu_ms_a_prompt(scenarios: Mapping[str, Sequence[Row]], scenario: str) -> float:
-    """Return the CPU time of the client for a prompt, start-up taken off."""
-    seconds = median(scenarios[scenario], "cpu_seconds") - median(scenarios["start-up"], "cpu_seconds")
-    return seconds / PROMPTS * 1000
+    """Return the CPU time of the client for a prompt, taking off that of a run with one prompt."""
+    seconds = median(scenarios[scenario], "cpu_seconds") - median(scenarios[START_UP], "cpu_seconds")
+    return seconds / (PROMPTS - 1) * 1000
 
 
 def targets_of(runs: Runs, prefect: Mapping[str, Sequence[Row]] | None) -> list[Target]:
@@ -266,7 +270,7 @@ def print_phases(runs: Runs) -> None:
     for name, scenarios in runs.items():
         each = [
             f"{scenario} {cpu_ms_a_prompt(scenarios, scenario):.3f}"
-            for scenario in ("cold", "warm", "10% faults", SINGLY)
+            for scenario in ("cold", "10% faults", SINGLY)
             if scenario in scenarios
         ]
         print(f"  {name}: {', '.join(each)}")
