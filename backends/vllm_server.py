@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
@@ -13,11 +14,13 @@ from pydantic import SecretStr
 from backends import wire
 from backends.base import Arrival, Indexed
 from backends.batching import as_they_arrive, into_lists
+from backends.canary import Canary, ask_canary
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
+from backends.weights import is_loopback, pinned_weights, read_cards
 
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
@@ -119,6 +122,28 @@ class VLLMServer:
         if file:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
+
+    async def weights(self, model: str, *, max_attempts: int = FIRST_CONTACT_ATTEMPTS) -> str | None:
+        """Say what pins the weights that the server now serves under a name; see `pinned_weights`.
+
+        Raises:
+            BackendError: The server cannot be asked.
+        """
+        retrier = self._retrier.limited(max_attempts, FIRST_CONTACT_MAX_SECONDS)
+        cards = read_cards(await retrier.call(lambda: self._client.get("/v1/models")))
+        here = is_loopback(self._client.root)
+        return await anyio.to_thread.run_sync(partial(pinned_weights, model, cards, on_this_machine=here))
+
+    async def canary(self, model: str) -> Canary | None:
+        """Ask the canary's prompts; see `ask_canary`.
+
+        Raises:
+            BackendError: The server gives no answer.
+        """
+        return await ask_canary(model, self._post_completion, self._retrier.sleep)
+
+    async def _post_completion(self, body: dict[str, object]) -> object:
+        return await self._retrier.call(lambda: self._client.post("/v1/completions", body))
 
     async def _answer_list(self, indexed: Sequence[Indexed]) -> Arrival:
         try:

@@ -1,13 +1,19 @@
 """Who answers a run, and what is said when nobody does."""
 
 from typing import cast
+from urllib.parse import urlsplit
+
+from prefect.logging import get_run_logger
 
 from backends.base import Backend
 from backends.errors import BackendConnectionError, BackendError
 from backends.openai_compatible import OpenAICompatible
 from backends.vllm_server import VLLMServer
+from cache.store import Store
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
+from tasks.generate import Generator
+from tasks.identity import Identity
 
 
 class RunStoppedError(RuntimeError):
@@ -55,14 +61,38 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-def revision_in_key(parameters: ICMParameters, settings: Settings) -> str | None:
-    """Return what tells weights of one name apart in the keys.
+def api_revision(parameters: ICMParameters, settings: Settings) -> str:
+    """Return what tells weights of one name apart in the keys of an external API, which shows no weights.
 
     What an API calls a model is kept apart from what a vLLM server calls so.
     """
-    if parameters.backend == "openai":
-        return f"{settings.openai_base_url}#{parameters.revision or ''}"
-    return parameters.revision
+    address = urlsplit(settings.openai_base_url)
+    place = f"{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/").removesuffix("/v1")
+    return f"api:{place}#{parameters.revision or ''}"
+
+
+async def weights_revision(
+    model: str, parameters: ICMParameters, settings: Settings, generator: Generator, store: Store
+) -> str:
+    """Return what pins the weights in the keys, and have it checked before anything is sent.
+
+    Raises:
+        WeightsChangedError: Other weights answer under this name than before.
+        BackendError: The server cannot be asked, and nothing is known of its model.
+        CacheMissError: A replay, and nothing is known of the model.
+    """
+    if not isinstance(generator.backend, VLLMServer):
+        return api_revision(parameters, settings)
+    identity = Identity(
+        witness=generator.backend,
+        store=store,
+        mode=parameters.cache_mode,
+        model=model,
+        user_revision=parameters.revision,
+        say=get_run_logger().warning,
+    )
+    generator.before_sending = identity.verify
+    return await identity.revision()
 
 
 def server_gone(

@@ -19,7 +19,8 @@ from prefect.runtime import flow_run as running_flow_run
 from backends.errors import BackendConnectionError
 from cache.disk_store import DiskStore
 from cache.lookup import CacheMode, Lookup
-from flows.answering import RunStoppedError, open_backend, revision_in_key, served_model, server_gone
+from cache.store import Store
+from flows.answering import RunStoppedError, open_backend, served_model, server_gone, weights_revision
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
@@ -56,7 +57,7 @@ async def icm(parameters: ICMParameters) -> Summary:
     )
     try:
         async with backend:
-            result = await label(parameters, settings, train, test, generator)
+            result = await label(parameters, settings, train, test, generator, store)
     except* BackendConnectionError as group:
         raise RunStoppedError(server_gone(parameters, settings, group)) from group
     finally:
@@ -70,6 +71,7 @@ async def label(
     train: Sequence[Claim],
     test: Sequence[Claim],
     generator: Generator,
+    store: Store,
 ) -> ICMResult:
     """Search and evaluate; the part of the flow that asks the model."""
     started = time.monotonic()
@@ -81,7 +83,7 @@ async def label(
         seed=parameters.seed,
     )
     keys = consistency_keys(drawn.claims, parameters.consistency)
-    prompter = await _prompter(parameters, settings, drawn, generator)
+    prompter = await _prompter(parameters, settings, drawn, generator, store)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
     ask = TaskAsk(generator, results=settings.store / "results", title=progress.title)
@@ -97,6 +99,7 @@ async def label(
     return ICMResult(
         parameters=parameters,
         model=prompter.model,
+        revision=prompter.revision,
         exact_scores=all(label.token_ids for label in prompter.labels),
         claims=drawn.claims,
         steps=tuple(steps),
@@ -110,13 +113,13 @@ async def label(
 
 
 async def _prompter(
-    parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
+    parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator, store: Store
 ) -> Prompter:
     model = parameters.model or settings.model
     if model is None and parameters.cache_mode is CacheMode.REPLAY:
         raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
     model = model or await served_model(generator.backend)
-    revision = revision_in_key(parameters, settings)
+    revision = await weights_revision(model, parameters, settings, generator, store)
     exact = parameters.backend == "vllm" and parameters.scoring == "auto"
     return Prompter(
         claims=drawn.claims,

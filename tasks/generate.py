@@ -1,10 +1,11 @@
 """Requests to responses: the one place where a store and a backend meet."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+import anyio.lowlevel
 import anyio.to_thread
 
 from backends.base import Arrival, Backend
@@ -53,6 +54,8 @@ class Generator:
     tally: Tally = field(default_factory=Tally)
     watch: Callable[[str, int, int], None] = lambda purpose, done, total: None  # noqa: ARG005
     """Called with (purpose, prompts done, prompts asked) whenever answers arrive."""
+    before_sending: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
+    """Awaited whenever something is about to be sent; what it raises stops that. See `Identity.verify`."""
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str = "") -> list[Response]:
         """Answer requests, in their order; equal requests are asked once.
@@ -95,6 +98,7 @@ class Generator:
         stored = self.lookup.find([key])
         if key in stored:
             return decode_labels(stored[key])
+        await self.before_sending()
         labels = await self.backend.find_labels(model, texts)
         if all(label.token_ids for label in labels):  # else a newer server may do better
             self.lookup.keep({key: encode_labels(labels)})
@@ -103,6 +107,7 @@ class Generator:
     async def _asked(self, missing: Sequence["KeyedRequest"], purpose: str) -> dict[Key, Response]:
         answers: dict[Key, Response] = {}
         errors: dict[KeyedRequest, BackendError] = {}
+        await self.before_sending()
         started = time.monotonic()
         async with aclosing(self.backend.answer([one.request for one in missing])) as arrivals:
             async for arrival in arrivals:
