@@ -27,7 +27,7 @@ class ICMParameters(BaseModel):
         description="vllm, or openai: the API at OPENAI_BASE_URL, for money",
     )
     model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
-    revision: str | None = Field(default=None, description="Which weights, where the name does not say it")
+    revision: str | None = Field(default=None, description="What you call these weights; part of the keys")
     num_claims: int = Field(default=256, ge=1, description="Claims to label")
     group_size: int = Field(default=4, ge=1, description="Claims with one consistency_id")
     num_seeds: int = Field(default=8, ge=2, description="Claims that start with a random label; even")

@@ -127,7 +127,7 @@ class Identity:
         if self.mode is CacheMode.REPLAY:
             if remembered is None:
                 raise CacheMissError(
-                    f"no answers of {self.model!r} are stored (revision: {self.user_revision or 'none'}); "
+                    f"answers of {self.model!r} (revision: {self.user_revision or 'none'}) are not stored; "
                     "a replay asks nobody, so run once with cache_mode='use'"
                 )
             return remembered

@@ -206,7 +206,7 @@ class Settings:
     adapters: Mapping[str, str] = field(default_factory=dict[str, str])
     """{served name of a LoRA adapter: its root}; the names are served beside `models`."""
     weight_noise: float = 0.0
-    """Other weights: log-probabilities of a next token move by up to so many nat, always alike."""
+    """Other weights: log-probabilities of a next token fall by up to so many nat, always alike."""
     max_model_len: int = 8192
     max_logprobs: int = 20
     api_key: str | None = None
@@ -730,7 +730,7 @@ def label_distribution(prompt: str, state: State) -> NextToken:
         table[token] = _add(table.get(token, -math.inf), rest + logprob)
     if noise := settings.weight_noise:
         table = {
-            token: logprob + noise * (2 * unit("weights", prompt, str(token)) - 1)
+            token: logprob - noise * unit("weights", prompt, str(token))
             for token, logprob in table.items()
         }
     return NextToken(prompt, table)

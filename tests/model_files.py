@@ -13,7 +13,7 @@ def write_model(folder: Path, *, seed: int = 0, tensors: Mapping[str, tuple[int,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text('{"hidden_size": 256}')
     (folder / "generation_config.json").write_text('{"eos_token_id": 2, "temperature": 0.6}')
-    (folder / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}}')
+    (folder / "vocab.json").write_text('{"a": 0}')
     (folder / "README.md").write_text("# A model")
     write_safetensors(folder / "model.safetensors", tensors, seed=seed)
     return folder

@@ -61,7 +61,7 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     if base_url:
         yield _named_server(base_url)
         return
-    with _started_server(tmp_path_factory.mktemp("vllm")) as server:
+    with started_server(tmp_path_factory.mktemp("vllm")) as server:
         yield server
 
 
@@ -77,8 +77,9 @@ def _named_server(base_url: str) -> LiveServer:
 
 
 @contextmanager
-def _started_server(folder: Path) -> Generator[LiveServer]:
-    python, model = os.environ.get("VLLM_TEST_PYTHON"), os.environ.get("VLLM_TEST_MODEL")
+def started_server(folder: Path, directory: Path | None = None) -> Generator[LiveServer]:
+    """Start a server, its log in `folder`, with the model in `directory` or else in VLLM_TEST_MODEL."""
+    python, model = os.environ.get("VLLM_TEST_PYTHON"), directory or os.environ.get("VLLM_TEST_MODEL")
     if not python or not model:
         pytest.fail(
             "--live needs a server: set VLLM_TEST_BASE_URL, or VLLM_TEST_PYTHON (the Python of a vLLM "
