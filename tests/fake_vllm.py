@@ -730,8 +730,7 @@ def label_distribution(prompt: str, state: State) -> NextToken:
         table[token] = _add(table.get(token, -math.inf), rest + logprob)
     if noise := settings.weight_noise:
         table = {
-            token: logprob - noise * unit("weights", prompt, str(token))
-            for token, logprob in table.items()
+            token: logprob - noise * unit("weights", prompt, str(token)) for token, logprob in table.items()
         }
     return NextToken(prompt, table)
 
