@@ -27,7 +27,8 @@ COUNTER = re.compile(
     r"^(vllm:request_success_total|vllm:prompt_tokens_total|http_requests_total)\{(.*)\} (\S+)$",
     re.MULTILINE,
 )
-UNCOUNTED = ('handler="/metrics"', 'handler="/health"')
+UNCOUNTED = ('handler="/metrics"', 'handler="/health"', 'handler="/v1/models"')
+"""Looks at the server that ask it nothing; a run looks up which model is served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class LiveServer:
         return httpx.post(f"{self.base_url}{path}", json=body, timeout=100, trust_env=False)
 
     def counters(self) -> dict[str, float]:
-        """Return what the server has counted of requests, other than looks at its counters."""
+        """Return what the server has counted of requests, other than looks at it."""
         text = httpx.get(f"{self.base_url}/metrics", timeout=20, trust_env=False).text
         found = {
             f"{name} {labels}": float(value)
