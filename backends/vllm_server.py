@@ -14,6 +14,7 @@ from backends import wire
 from backends.base import Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
+from backends.canary import Canary, ask_canary
 from backends.concurrency import AdaptiveLimit, Permit
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
@@ -23,6 +24,7 @@ from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
 from backends.shared_call import SharedCall
+from backends.weights import is_loopback, pinned_weights, read_cards
 
 HEALTH_TIMEOUT_SECONDS = 5.0
 FIRST_CONTACT_ATTEMPTS = 4
@@ -122,6 +124,7 @@ class VLLMServer:
             BackendError: The server cannot be asked, or a label is no single token.
         """
         can = await self.capabilities()
+        await self._introduction()
         if not can.scores_token_ids:
             return tuple(Label(text=text) for text in texts)
         root = can.roots.get(model)
@@ -129,6 +132,29 @@ class VLLMServer:
         if file:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
+
+    async def weights(self, model: str, *, max_attempts: int = FIRST_CONTACT_ATTEMPTS) -> str | None:
+        """Say what pins the weights that the server now serves under a name; see `pinned_weights`.
+
+        Raises:
+            BackendError: The server cannot be asked.
+        """
+        retrier = self._retrier.limited(max_attempts, FIRST_CONTACT_MAX_SECONDS)
+        cards = read_cards(await retrier.call(lambda: self._client.get("/v1/models")))
+        here = is_loopback(self._client.root)
+        return await anyio.to_thread.run_sync(partial(pinned_weights, model, cards, on_this_machine=here))
+
+    async def canary(self, model: str) -> Canary | None:
+        """Ask the canary's prompts; see `ask_canary`.
+
+        Raises:
+            BackendError: The server gives no answer.
+        """
+        return await ask_canary(model, self._post_completion, self._retrier.sleep)
+
+    async def _post_completion(self, body: dict[str, object]) -> object:
+        async with self._styles.only("top"):
+            return await self._retrier.call(lambda: self._client.post("/v1/completions", body))
 
     # --- contact ----------------------------------------------------------------------------------------
 

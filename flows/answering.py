@@ -1,14 +1,20 @@
 """Who answers a run, and what is said when nobody does."""
 
 from typing import cast
+from urllib.parse import urlsplit
+
+from prefect.logging import get_run_logger
 
 from backends.base import Backend, Hooks
 from backends.errors import BackendConnectionError, BackendError
 from backends.openai_compatible import OpenAICompatible
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
+from cache.lookup import CacheMode
+from cache.store import Store
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
+from tasks.identity import Identity
 
 
 class RunStoppedError(RuntimeError):
@@ -59,14 +65,52 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-def revision_in_key(parameters: RunParameters, settings: Settings) -> str | None:
-    """Return what tells weights of one name apart in the keys.
+def api_revision(parameters: RunParameters, settings: Settings) -> str:
+    """Return what tells weights of one name apart in the keys of an external API, which shows no weights.
 
     What an API calls a model is kept apart from what a vLLM server calls so.
     """
-    if parameters.backend == "openai":
-        return f"{settings.openai_base_url}#{parameters.revision or ''}"
-    return parameters.revision
+    address = urlsplit(settings.openai_base_url)
+    place = f"{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/").removesuffix("/v1")
+    return f"api:{place}#{parameters.revision or ''}"
+
+
+async def model_and_revision(
+    parameters: RunParameters,
+    settings: Settings,
+    backend: VLLMServer | OpenAICompatible,
+    store: Store,
+) -> tuple[str, str]:
+    """Return the model's name and what pins its weights in the keys; have both checked at each contact.
+
+    Raises:
+        SettingsError: No model is named, and the server does not leave one choice.
+        WeightsChangedError: Other weights answer under this name than before.
+        BackendError: The server cannot be asked, and nothing is known of its model.
+        CacheMissError: A replay, and nothing is known of the model.
+    """
+    model = parameters.model or settings.model
+    if model is None and parameters.cache_mode is CacheMode.REPLAY:
+        raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
+    model = model or await served_model(backend)
+    if not isinstance(backend, VLLMServer):
+        return model, api_revision(parameters, settings)
+    identity = Identity(
+        witness=backend,
+        store=store,
+        mode=parameters.cache_mode,
+        model=model,
+        user_revision=parameters.revision,
+        say=get_run_logger().warning,
+        sends_prompts=not parameters.estimate,
+    )
+
+    async def verify() -> None:
+        await identity.verify()
+        identity.doubt()  # the next contact is with a server that was away
+
+    backend.hooks.on_contact = verify
+    return model, await identity.revision()
 
 
 def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:

@@ -16,16 +16,13 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from cache.lookup import CacheMode
-from flows.answering import revision_in_key, served_model
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
 from flows.run import Run, open_run, show_estimate
-from flows.settings import Settings, SettingsError, load_settings
-from tasks.generate import Generator
+from flows.settings import Settings, load_settings
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
@@ -68,7 +65,7 @@ async def label(
         seed=parameters.seed,
     )
     keys = consistency_keys(drawn.claims, parameters.consistency)
-    prompter = await _prompter(parameters, run.settings, drawn, generator)
+    prompter = await _prompter(parameters, run, drawn)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
     ask = run.ask(progress.title)
@@ -84,6 +81,7 @@ async def label(
     return ICMResult(
         parameters=parameters,
         model=prompter.model,
+        revision=prompter.revision,
         exact_scores=all(label.token_ids for label in prompter.labels),
         claims=drawn.claims,
         steps=tuple(steps),
@@ -96,20 +94,13 @@ async def label(
     )
 
 
-async def _prompter(
-    parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
-) -> Prompter:
-    model = parameters.model or settings.model
-    if model is None and parameters.cache_mode is CacheMode.REPLAY:
-        raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
-    model = model or await served_model(generator.backend)
-    revision = revision_in_key(parameters, settings)
+async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompter:
     exact = parameters.backend == "vllm" and parameters.scoring == "auto"
     return Prompter(
         claims=drawn.claims,
-        model=model,
-        revision=revision,
-        labels=await generator.find_labels(model, LABEL_TEXTS, revision=revision, exact=exact),
+        model=run.model,
+        revision=run.revision,
+        labels=await run.generator.find_labels(run.model, LABEL_TEXTS, revision=run.revision, exact=exact),
         trailing_space=parameters.trailing_space,
     )
 

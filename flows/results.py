@@ -27,6 +27,8 @@ class ICMResult:
 
     parameters: ICMParameters
     model: str
+    revision: str | None = None
+    """What pins the weights in the keys."""
     exact_scores: bool
     """False: labels were scored among the 20 most likely tokens only."""
     claims: tuple[Claim, ...]
@@ -186,6 +188,7 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "flow_run_id": result.flow_run_id,
         "deployment": result.deployment,
         "model": result.model,
+        "weights": result.revision,
         "accuracy": result.accuracy,
         "energy": result.final.energy,
         "labelled": len(result.final.assigned),

@@ -19,7 +19,8 @@ from cache.journal import FileJournal
 from cache.leases import DiskLeases
 from cache.lookup import Lookup
 from cache.overlay_store import OverlayStore
-from flows.answering import RunStoppedError, first_error, open_backend, server_gone
+from cache.store import Store
+from flows.answering import RunStoppedError, first_error, model_and_revision, open_backend, server_gone
 from flows.run_parameters import RunParameters
 from flows.settings import Settings
 from tasks.batches import TaskAsk
@@ -34,6 +35,9 @@ class Run:
 
     parameters: RunParameters
     settings: Settings
+    model: str
+    revision: str
+    """What pins the weights, for the `revision` of requests."""
     generator: Generator
     journal: FileJournal
     estimator: Estimator | None = None
@@ -67,9 +71,10 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             open_backend(parameters, settings, Hooks(tell=get_run_logger().warning))
         )
         estimator = Estimator(asked=backend) if parameters.estimate else None
+        seen: Store = OverlayStore(store) if estimator else store
         generator = Generator(
             backend=estimator or backend,
-            lookup=Lookup(OverlayStore(store) if estimator else store, parameters.cache_mode),
+            lookup=Lookup(seen, parameters.cache_mode),
             leases=leases,
             journal=journal,
             budget=Budget(
@@ -80,16 +85,19 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             keep_text=parameters.keep_prompts,
         )
         backend.hooks.on_exchange = generator.record
-        run = Run(
-            parameters=parameters,
-            settings=settings,
-            generator=generator,
-            journal=journal,
-            estimator=estimator,
-        )
+        journal.write([_first_row(parameters)])
         try:
-            journal.write([_first_row(parameters)])
-            yield run
+            model, revision = await model_and_revision(parameters, settings, backend, seen)
+            journal.write([{"event": "model", "model": model, "revision": revision}])
+            yield Run(
+                parameters=parameters,
+                settings=settings,
+                model=model,
+                revision=revision,
+                generator=generator,
+                journal=journal,
+                estimator=estimator,
+            )
         except BaseException as error:
             journal.write([{"event": "end", "state": "failed", "error": str(first_error(error))[:500]}])
             raise _explained(error, parameters, settings) from error

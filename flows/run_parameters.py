@@ -30,7 +30,7 @@ class RunParameters(BaseModel):
         description="vllm, or openai: the API at OPENAI_BASE_URL, for money",
     )
     model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
-    revision: str | None = Field(default=None, description="Which weights, where the name does not say it")
+    revision: str | None = Field(default=None, description="What you call these weights; part of the keys")
     cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")
     keep_prompts: bool = Field(default=False, description="Store the text of prompts, not their digest only")
     estimate: bool = Field(default=False, description="Send nothing; say what the run would cost")

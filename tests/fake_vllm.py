@@ -203,6 +203,10 @@ class Settings:
 
     models: tuple[str, ...] = ("fake-model",)
     model_root: str = "/models/fake-model"
+    adapters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """{served name of a LoRA adapter: its root}; the names are served beside `models`."""
+    weight_noise: float = 0.0
+    """Other weights: log-probabilities of a next token fall by up to so many nat, always alike."""
     max_model_len: int = 8192
     max_logprobs: int = 20
     api_key: str | None = None
@@ -436,8 +440,9 @@ def check_model(name: object, settings: Settings) -> str:
     """Return the served name; without a name, the first one."""
     if name is None:
         return settings.models[0]
-    if name not in settings.models:
-        message = f"The model `{name}` does not exist. Valid aliases: {', '.join(settings.models)}."
+    served = (*settings.models, *settings.adapters)
+    if name not in served:
+        message = f"The model `{name}` does not exist. Valid aliases: {', '.join(served)}."
         raise RequestError(message, param="model", status=404, kind="NotFoundError")
     return str(name)
 
@@ -723,6 +728,10 @@ def label_distribution(prompt: str, state: State) -> NextToken:
     rest = math.log(max(1.0 - settings.label_mass, 1e-9))
     for token, logprob in _fillers(prompt).items():
         table[token] = _add(table.get(token, -math.inf), rest + logprob)
+    if noise := settings.weight_noise:
+        table = {
+            token: logprob - noise * unit("weights", prompt, str(token)) for token, logprob in table.items()
+        }
     return NextToken(prompt, table)
 
 
@@ -1188,12 +1197,14 @@ async def serve_version(request: Request) -> Response:
 async def serve_models(request: Request) -> Response:
     """Answer GET /v1/models."""
     state = cast("State", request.app.state.fake)
-    return JSONResponse(
-        {"object": "list", "data": [_model_card(name, state) for name in state.settings.models]}
-    )
+    models, adapters = state.settings.models, state.settings.adapters
+    cards = [_model_card(name, state.settings.model_root, state) for name in models]
+    for name, root in adapters.items():
+        cards.append(_model_card(name, root, state) | {"parent": models[0]})
+    return JSONResponse({"object": "list", "data": cards})
 
 
-def _model_card(name: str, state: State) -> JsonObject:
+def _model_card(name: str, root: str, state: State) -> JsonObject:
     number, created = prompt_digest(name)[:16], state.started
     permission: JsonObject = {
         "id": f"modelperm-{number}",
@@ -1214,7 +1225,7 @@ def _model_card(name: str, state: State) -> JsonObject:
         "object": "model",
         "created": created,
         "owned_by": "vllm",
-        "root": state.settings.model_root,
+        "root": root,
         "parent": None,
         "max_model_len": state.settings.max_model_len,
         "permission": [permission],

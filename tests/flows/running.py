@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 import psutil
 
+from backends.canary import PROMPTS
 from backends.messages import Label, Request, SamplingParams
 from cache.disk_store import DiskStore
 from tasks.codec import read_entry
@@ -296,9 +297,13 @@ class ICMProcess:
                     pipe.close()
 
 
+CANARY = frozenset(map(prompt_digest, PROMPTS))
+
+
 def asked_of(stats: JsonObject) -> Mapping[str, int]:
-    """Return {digest of a prompt: times answered} of a fake's statistics."""
-    return cast("dict[str, int]", stats["prompt_digests"])
+    """Return {digest of a prompt: times answered} of a fake's statistics, without the canary's."""
+    counted = cast("dict[str, int]", stats["prompt_digests"])
+    return {digest: times for digest, times in counted.items() if digest not in CANARY}
 
 
 def asked_again(before: JsonObject, after: JsonObject) -> set[str]:
@@ -315,7 +320,7 @@ def stored_prompts(store: Path) -> set[str]:
     assert not found.damaged
     digests: set[str] = set()
     for key, entry in found.entries.items():
-        if entry.startswith(b"["):  # how labels are spelt, the only thing in a store that answers no prompt
+        if entry.startswith(b"["):  # how labels are spelt, or which weights answer; no answer to a prompt
             continue
         request = _request(cast("JsonObject", read_entry(entry))["request"])
         assert request_key(request) == key

@@ -7,7 +7,7 @@ from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from flows.answering import first_error, open_backend, revision_in_key, served_model, server_gone
+from flows.answering import api_revision, first_error, open_backend, served_model, server_gone
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
 from tests.fake_vllm import FakeVLLM
@@ -32,11 +32,12 @@ def test_an_api_needs_a_model_by_name() -> None:
         ICMParameters(backend="openai")
 
 
-def test_one_name_is_not_one_key_at_an_api_and_at_a_vllm_server() -> None:
-    assert revision_in_key(VLLM, Settings()) is None
-    assert revision_in_key(API, Settings()) == "https://api.openai.com#"
+def test_an_api_is_part_of_the_identity_and_its_password_is_not() -> None:
+    assert api_revision(API, Settings()) == "api:api.openai.com#"
     pinned = API.model_copy(update={"revision": "2026-01"})
-    assert revision_in_key(pinned, Settings()) == "https://api.openai.com#2026-01"
+    assert api_revision(pinned, Settings()) == "api:api.openai.com#2026-01"
+    proxy = Settings().model_copy(update={"openai_base_url": "https://user:secret@proxy:8443/team/v1/"})
+    assert api_revision(API, proxy) == "api:proxy:8443/team#"
 
 
 async def test_the_only_served_model_is_taken_and_of_several_none() -> None:

@@ -17,6 +17,7 @@ import pytest
 from cache.disk_store import DiskStore
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
+    CANARY,
     FOUND,
     ICMProcess,
     JsonObject,
@@ -27,6 +28,7 @@ from tests.flows.running import (
     free_port,
     one_sentence,
 )
+from tests.model_files import flip_byte, write_model
 
 PARAMETERS: JsonObject = {
     "dataset": "general_knowledge",
@@ -57,8 +59,9 @@ class Harmful:
 
 
 @pytest.fixture(scope="module")
-def fake() -> Iterator[FakeVLLMProcess]:
-    with FakeVLLMProcess() as server:
+def fake(folders: Callable[[], Path]) -> Iterator[FakeVLLMProcess]:
+    """A server on this machine whose model's files are there."""
+    with FakeVLLMProcess(model_root=str(write_model(folders()))) as server:
         yield server
 
 
@@ -109,8 +112,8 @@ def test_a_run_accepts_and_rejects_and_leaves_its_files(first: Finished) -> None
 def test_no_prompt_is_asked_twice_in_a_run(first: Finished) -> None:
     asked = asked_of(first.stats)
     assert set(asked.values()) == {1}
-    assert first.outcome.summary["cost"]["sent"] == len(asked) == first.stats["answered"]
-    assert first.outcome.summary["cost"]["requests"] == first.stats["requests"]
+    assert first.outcome.summary["cost"]["sent"] == len(asked) == first.stats["answered"] - len(CANARY)
+    assert first.outcome.summary["cost"]["requests"] == first.stats["requests"] - 1  # the canary
 
 
 def test_the_ui_shows_progress_accepted_changes_and_report(
@@ -134,7 +137,9 @@ def test_a_second_run_sends_nothing_and_executes_no_task(
 ) -> None:
     before, found = fake.stats(), first.outcome.bytes_of(*FOUND)
     second = process.run(first.place, PARAMETERS).require_completed()
-    assert fake.stats()["all_requests"] == before["all_requests"]
+    after = fake.stats()
+    assert (after["requests"], after["prompts"]) == (before["requests"], before["prompts"])
+    assert after["all_requests"] == before["all_requests"] + 1  # which model is served
     assert second.task_runs == first.outcome.task_runs > 10
     states = prefect_server.task_states(second.flow_run_id, count=second.task_runs)
     assert Counter(states) == {"Cached": second.task_runs}
@@ -167,7 +172,7 @@ def test_damaged_answers_are_asked_again_and_end_a_replay_although_the_tasks_hav
     place = replace(first.place, folder=tmp_path)
     shutil.copytree(first.place.store, place.store)
     with closing(sqlite3.connect(place.store / "cache.db")) as database, database:
-        # The labels' token ids are an entry too; of the answers, every other one is damaged.
+        # The labels' token ids, canary and identity are entries too; every other entry is damaged.
         damaged = database.execute(
             "UPDATE Cache SET value = CAST(substr(value, 1, 20) AS BLOB) WHERE rowid % 2 = 0"
         ).rowcount
@@ -175,9 +180,9 @@ def test_damaged_answers_are_asked_again_and_end_a_replay_although_the_tasks_hav
     failed = process.run(place, {**PARAMETERS, "cache_mode": "replay"})
     assert failed.state == "Failed"
     one_sentence(failed.message, "CorruptEntryError", "is damaged", "without replay")
-    before = fake.stats()["answered"]
+    before = sum(asked_of(fake.stats()).values())
     mended = process.run(place, PARAMETERS).require_completed()
-    assert damaged - 1 <= fake.stats()["answered"] - before <= damaged
+    assert damaged - 3 <= sum(asked_of(fake.stats()).values()) - before <= damaged
     assert mended.bytes_of(*FOUND) == first.outcome.bytes_of(*FOUND)
 
 
@@ -201,9 +206,9 @@ def test_off_stores_nothing_and_finds_the_same(
 ) -> None:
     """Two runs that know nothing of each other write the same bytes."""
     place = replace(first.place, folder=tmp_path)
-    before = fake.stats()["answered"]
+    before = sum(asked_of(fake.stats()).values())
     off = process.run(place, {**PARAMETERS, "cache_mode": "off"}).require_completed()
-    assert fake.stats()["answered"] >= before + first.stats["answered"]
+    assert sum(asked_of(fake.stats()).values()) >= before + sum(asked_of(first.stats).values())
     assert off.directory.parent != first.outcome.directory.parent
     assert off.bytes_of(*FOUND) == first.outcome.bytes_of(*FOUND)
     store = DiskStore(place.store)
@@ -269,3 +274,47 @@ def test_a_replay_of_nothing_says_what_to_do(nowhere: Place, process: ICMProcess
     failed = process.run(nowhere, {**PARAMETERS, "cache_mode": "replay"})
     assert failed.state == "Failed"
     one_sentence(failed.message, "CacheMissError", "not stored", "cache_mode='use'")
+
+
+# --- Which weights --------------------------------------------------------------------------------------
+
+
+def test_weights_that_change_behind_a_name_stop_the_run_before_a_stored_answer_is_used(
+    process: ICMProcess, tmp_path: Path
+) -> None:
+    """A server whose model's files are not here: only the canary tells its weights apart."""
+    with FakeVLLMProcess() as server:
+        place = Place(base_url=server.base_url, model="fake-model", folder=tmp_path)
+        first = process.run(place, PARAMETERS).require_completed()
+        assert first.summary["weights"].startswith("name canary:")
+        before = asked_of(server.stats())
+        again = process.run(place, PARAMETERS).require_completed()
+        assert again.summary["cost"]["sent"] == 0
+        assert asked_of(server.stats()) == before
+        server.config(weight_noise=1.0)
+        failed = process.run(place, PARAMETERS)
+        assert failed.state == "Failed"
+        one_sentence(
+            failed.message, "WeightsChangedError", "'fake-model'", "revision", "cache_mode='refresh'"
+        )
+        assert asked_of(server.stats()) == before
+        pinned = process.run(place, {**PARAMETERS, "revision": "two"}).require_completed()
+        assert pinned.summary["cost"]["hits"] < pinned.summary["cost"]["prompts"]
+        assert process.run(place, {**PARAMETERS, "cache_mode": "refresh"}).state == "Completed"
+        warm = process.run(place, PARAMETERS).require_completed()
+        assert warm.summary["cost"]["sent"] == 0
+
+
+def test_a_folder_with_other_weights_under_the_same_name_is_asked_anew(
+    first: Finished, process: ICMProcess, tmp_path: Path
+) -> None:
+    folder = write_model(tmp_path / "model")
+    place = replace(first.place, folder=tmp_path)
+    shutil.copytree(first.place.store, place.store)
+    with FakeVLLMProcess(model_root=str(folder)) as server:
+        place = replace(place, base_url=server.base_url)
+        same = process.run(place, PARAMETERS).require_completed()
+        assert (same.summary["cost"]["sent"], server.stats()["prompts"]) == (0, 0)
+        flip_byte(folder / "model.safetensors", -1)
+        other = process.run(place, PARAMETERS).require_completed()
+        assert other.summary["cost"]["sent"] == first.outcome.summary["cost"]["sent"]

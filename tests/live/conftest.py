@@ -27,7 +27,8 @@ COUNTER = re.compile(
     r"^(vllm:request_success_total|vllm:prompt_tokens_total|http_requests_total)\{(.*)\} (\S+)$",
     re.MULTILINE,
 )
-UNCOUNTED = ('handler="/metrics"', 'handler="/health"')
+UNCOUNTED = ('handler="/metrics"', 'handler="/health"', 'handler="/v1/models"')
+"""Looks at the server that ask it nothing; a run looks up which model is served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class LiveServer:
         return httpx.post(f"{self.base_url}{path}", json=body, timeout=100, trust_env=False)
 
     def counters(self) -> dict[str, float]:
-        """Return what the server has counted of requests, other than looks at its counters."""
+        """Return what the server has counted of requests, other than looks at it."""
         text = httpx.get(f"{self.base_url}/metrics", timeout=20, trust_env=False).text
         found = {
             f"{name} {labels}": float(value)
@@ -61,7 +62,7 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     if base_url:
         yield _named_server(base_url)
         return
-    with _started_server(tmp_path_factory.mktemp("vllm")) as server:
+    with started_server(tmp_path_factory.mktemp("vllm")) as server:
         yield server
 
 
@@ -77,8 +78,9 @@ def _named_server(base_url: str) -> LiveServer:
 
 
 @contextmanager
-def _started_server(folder: Path) -> Generator[LiveServer]:
-    python, model = os.environ.get("VLLM_TEST_PYTHON"), os.environ.get("VLLM_TEST_MODEL")
+def started_server(folder: Path, directory: Path | None = None) -> Generator[LiveServer]:
+    """Start a server, its log in `folder`, with the model in `directory` or else in VLLM_TEST_MODEL."""
+    python, model = os.environ.get("VLLM_TEST_PYTHON"), directory or os.environ.get("VLLM_TEST_MODEL")
     if not python or not model:
         pytest.fail(
             "--live needs a server: set VLLM_TEST_BASE_URL, or VLLM_TEST_PYTHON (the Python of a vLLM "
