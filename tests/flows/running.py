@@ -320,7 +320,7 @@ def stored_prompts(store: Path) -> set[str]:
     assert not found.damaged
     digests: set[str] = set()
     for key, entry in found.entries.items():
-        if entry.startswith(b"["):  # how labels are spelt, or which weights answer; no answer to a prompt
+        if entry.startswith((b"[", b"{")):  # how labels are spelt, or which weights answer
             continue
         request = _request(cast("JsonObject", read_entry(entry))["request"])
         assert request_key(request) == key
