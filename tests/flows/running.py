@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, cast
 
 import httpx
 import psutil
+import yaml
 
 from backends.canary import PROMPTS
 from backends.messages import Label, Request, SamplingParams
@@ -296,6 +297,52 @@ class ICMProcess:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
+
+# --- Workers --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running_worker(
+    server: PrefectServer, place: Place, pool: str, name: str
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a worker that takes one flow run at a time."""
+    command = ["worker", "start", "--pool", pool, "--name", name, "--limit", "1"]
+    own = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+    environment = {**server.environment, **place.environment, **own}
+    with (place.folder / f"{name}.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command],
+            cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def deploy_icm(server: PrefectServer, folder: Path, name: str, parameters: JsonObject) -> None:
+    """Make a work pool and a deployment of the flow `icm`, both of this name."""
+    deployment = {
+        "name": name,
+        "entrypoint": "flows.icm.icm",
+        "parameters": {"parameters": parameters},
+        "work_pool": {"name": name},
+    }
+    file = folder / "prefect.yaml"
+    file.write_text(yaml.safe_dump({"name": name, "deployments": [deployment]}))
+    server.prefect("work-pool", "create", name, "--type", "process")
+    server.prefect("deploy", "--all", "--prefect-file", str(file))
+
+
+def start_deployed(server: PrefectServer, deployment: str, parameters: JsonObject) -> str:
+    """Start a run of a deployment and return its id."""
+    said = server.prefect("deployment", "run", deployment, "-p", f"parameters={json.dumps(parameters)}")
+    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", said)
+    assert found, said
+    return found[0]
+
+
+# --- What was asked -------------------------------------------------------------------------------------
 
 CANARY = frozenset(map(prompt_digest, PROMPTS))
 

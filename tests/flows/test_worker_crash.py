@@ -2,36 +2,34 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
     FOUND,
-    PROJECT,
     ICMProcess,
     JsonObject,
     Place,
     PrefectServer,
     asked_again,
     asked_of,
+    deploy_icm,
     descendants,
-    stop,
+    running_worker,
+    start_deployed,
     stored_prompts,
     wait_for,
 )
 
-POOL = "crash-test-pool"
+POOL = "crash-test"
 DEPLOYED: JsonObject = {
     "dataset": "general_knowledge",
     "num_claims": 16,
@@ -57,42 +55,6 @@ class Crashed:
     place: Place
 
 
-@contextmanager
-def worker(server: PrefectServer, place: Place, name: str) -> Generator[subprocess.Popen[bytes]]:
-    command = ["worker", "start", "--pool", POOL, "--name", name, "--limit", "1"]
-    own = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-    environment = {**server.environment, **place.environment, **own}
-    with (place.folder / f"{name}.log").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *command],
-            cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        stop(process)
-
-
-def deploy(server: PrefectServer, folder: Path) -> None:
-    deployment = {
-        "name": "crash-test",
-        "entrypoint": "flows.icm.icm",
-        "parameters": {"parameters": DEPLOYED},
-        "work_pool": {"name": POOL},
-    }
-    file = folder / "prefect.yaml"
-    file.write_text(yaml.safe_dump({"name": "crash-test", "deployments": [deployment]}))
-    server.prefect("work-pool", "create", POOL, "--type", "process")
-    server.prefect("deploy", "--all", "--prefect-file", str(file))
-
-
-def start_run(server: PrefectServer) -> str:
-    said = server.prefect("deployment", "run", "icm/crash-test", "-p", 'parameters={"iterations": 16}')
-    found = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", said)
-    assert found, said
-    return found[0]
-
-
 def kill_all(process: subprocess.Popen[bytes]) -> list[int]:
     """Kill a worker and what it has started, the worker first so that it can tell nobody."""
     victims = [process.pid, *descendants(process.pid)]
@@ -107,13 +69,13 @@ def kill_all(process: subprocess.Popen[bytes]) -> list[int]:
 def crashed(prefect_server: PrefectServer, folders: Callable[[], Path]) -> Iterator[Crashed]:
     with FakeVLLMProcess(latency_seconds=0.05) as fake:
         place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
-        deploy(prefect_server, place.folder)
-        flow_run_id = start_run(prefect_server)
+        deploy_icm(prefect_server, place.folder, POOL, DEPLOYED)
+        flow_run_id = start_deployed(prefect_server, "icm/crash-test", {"iterations": 16})
 
         def state() -> str:
             return prefect_server.flow_run(flow_run_id)["state"]["name"]
 
-        with worker(prefect_server, place, "first") as first:
+        with running_worker(prefect_server, place, POOL, "first") as first:
             wait_for(
                 lambda: fake.stats()["by_status"].get("200", 0) >= KILLED_AFTER_LISTS, "answers", pause=0.01
             )
@@ -127,7 +89,7 @@ def crashed(prefect_server: PrefectServer, folders: Callable[[], Path]) -> Itera
         assert answer["status"] == "ACCEPT", answer
         states.append(state())
         prefect_server.prefect("flow-run", "retry", flow_run_id)
-        with worker(prefect_server, place, "second"):
+        with running_worker(prefect_server, place, POOL, "second"):
             wait_for(lambda: state() in {"Completed", "Failed", "Crashed"}, "the retried run")
         states.append(state())
         leftovers = [pid for pid in victims if psutil.pid_exists(pid)]

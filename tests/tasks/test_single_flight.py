@@ -89,9 +89,11 @@ async def test_hundred_callers_one_flight(generator_of: Callable[..., Generator]
     answers = await asyncio.gather(*callers)
     assert backend.asked == [ASK]
     assert {answer.text for (answer,) in answers} == {ASK.prompt}
-    assert (generator.tally.sent, generator.tally.shared, generator.tally.hits) == (1, 99, 0)
+    tally = generator.tally
+    assert (tally.sent, tally.from_the_store) == (1, 99)
+    assert tally.shared > 50  # on a busy machine some come when it has landed
     await generator([ASK])
-    assert (generator.tally.sent, generator.tally.hits, generator.tally.prompts) == (1, 1, 101)
+    assert (tally.sent, tally.from_the_store, tally.prompts) == (1, 100, 101)
 
 
 async def test_callers_who_leave_hand_the_question_on(generator_of: Callable[..., Generator]) -> None:

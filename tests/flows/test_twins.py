@@ -1,0 +1,35 @@
+"""Two flow runs with the same parameters at once share the work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fake_vllm import FakeVLLMProcess
+from tests.flows.running import FOUND, ICMProcess, JsonObject, Place, asked_of
+
+PARAMETERS: JsonObject = {
+    "dataset": "general_knowledge",
+    "num_claims": 16,
+    "iterations": 12,
+    "consistency": "answer",
+    "trailing_space": False,
+    "test_claims": 8,
+}
+
+
+@pytest.mark.timeout(200)
+def test_two_runs_of_the_same_at_once_ask_each_question_once(
+    process: ICMProcess, new_process: Callable[[], ICMProcess], folders: Callable[[], Path]
+) -> None:
+    with FakeVLLMProcess(latency_seconds=0.1) as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        twin = new_process()
+        process.start(place, PARAMETERS)
+        twin.start(place, PARAMETERS)
+        one, other = process.finish().require_completed(), twin.finish().require_completed()
+        asked = asked_of(fake.stats())
+    assert set(asked.values()) == {1}
+    assert one.summary["cost"]["sent"] + other.summary["cost"]["sent"] == len(asked)
+    assert one.summary["cost"]["shared"] + other.summary["cost"]["shared"] > 0
+    assert one.bytes_of(*FOUND) == other.bytes_of(*FOUND)
