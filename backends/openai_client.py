@@ -1,55 +1,58 @@
 """The one door to a server: the official openai client, with its errors turned into ours."""
 
-import email.utils
 import json
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, cast
 
 import openai
 from pydantic import SecretStr
 
-from backends.errors import (
-    AuthenticationError,
-    BackendConnectionError,
-    BackendError,
-    BackendTimeoutError,
-    BadRequestError,
-    RateLimitError,
-    ResponseFormatError,
-    ServerError,
-    ServerUnavailableError,
-    UnknownModelError,
-)
+from backends.addresses import without_credentials
+from backends.errors import BackendError, BackendTimeoutError, ResponseFormatError
+from backends.failures import connection_error, status_error, trust
+from backends.headers import Headers, plain_headers
 
-_BY_STATUS: Mapping[int, type[BackendError]] = {
-    401: AuthenticationError,
-    403: AuthenticationError,
-    404: UnknownModelError,
-    429: RateLimitError,
-    503: ServerUnavailableError,
-}
+NO_HEADERS: Headers = MappingProxyType({})
 
 
 class OpenAIClient:
     """Posts and gets JSON under a server's address; knows nothing of prompts.
 
+    Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as every HTTP client does; redirects
+    are refused, since followed they would take the extra headers elsewhere.
+
     Args:
-        base_url: With or without the closing `/v1`.
+        base_url: With or without the closing `/v1`, also with a path before it. `user:password@` in it is
+            sent as basic authorization and is otherwise forgotten.
         api_key: Sent as bearer token where given; never shown.
         timeout_seconds: For one HTTP request, connecting included.
+        headers: Sent with every request; never shown.
+        verify: Whose certificates are trusted: those of the usual authorities (True), of the authorities
+            in a file, or all (False).
+
+    Raises:
+        ValueError: A header cannot be sent, two want to be the `Authorization`, or the file holds no
+            certificates.
     """
 
-    def __init__(self, base_url: str, *, api_key: SecretStr | None, timeout_seconds: float) -> None:
-        self.root = base_url.rstrip("/").removesuffix("/v1")
-        self._client = openai.AsyncOpenAI(
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: SecretStr | None,
+        timeout_seconds: float,
+        headers: Headers = NO_HEADERS,
+        verify: bool | Path = True,
+    ) -> None:
+        self.root = without_credentials(base_url).rstrip("/").removesuffix("/v1")
+        self._client = _AsyncClient(
             base_url=f"{self.root}/v1",
-            # The client insists on some key; without one of its own it would read OPENAI_API_KEY and send it.
-            api_key=api_key.get_secret_value() if api_key else "none",
-            timeout=timeout_seconds,
-            max_retries=0,  # retrying is ours, see retrying.py
+            headers=plain_headers(base_url, api_key, headers),
+            timeout_seconds=timeout_seconds,
+            verify=verify,
         )
 
     async def __aenter__(self) -> Self:
@@ -89,13 +92,34 @@ class OpenAIClient:
         except openai.APITimeoutError as error:
             raise BackendTimeoutError(f"{self.root} did not answer in time") from error
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            reason = str(cause) or type(cause).__name__
-            raise BackendConnectionError(f"no connection to {self.root}: {reason}") from error
+            raise connection_error(self.root, error) from error
         except openai.APIStatusError as error:
             raise _status_error(error) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
+
+
+class _AsyncClient(openai.AsyncOpenAI):
+    """Sends the headers it is given, and none that `OPENAI_*` variables ask for: they mean another server."""
+
+    def __init__(
+        self, *, base_url: str, headers: Mapping[str, str], timeout_seconds: float, verify: bool | Path
+    ) -> None:
+        self._given = headers
+        super().__init__(
+            base_url=base_url,
+            api_key="none",  # it insists on one, and would else take OPENAI_API_KEY
+            timeout=timeout_seconds,
+            max_retries=0,  # retrying is ours, see retrying.py
+            http_client=openai.DefaultAsyncHttpxClient(
+                verify=trust(verify), timeout=timeout_seconds, follow_redirects=False
+            ),
+        )
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        json_only = {"Accept": "application/json", "Content-Type": "application/json"}
+        return {**json_only, "User-Agent": self.user_agent, **self._given}
 
 
 def _only_json(reply: object) -> object:
@@ -106,11 +130,7 @@ def _only_json(reply: object) -> object:
 
 
 def _status_error(error: openai.APIStatusError) -> BackendError:
-    status = error.status_code
-    kind = _BY_STATUS.get(status, BadRequestError if status < 500 else ServerError)  # noqa: PLR2004
-    retry_after = _retry_after_seconds(error.response.headers.get("retry-after"))
-    words = f"the server said (HTTP {status}): {_server_words(error)}"
-    return kind(words, status_code=status, retry_after_seconds=retry_after)
+    return status_error(error.status_code, _server_words(error), error.response.headers)
 
 
 def _server_words(error: openai.APIStatusError) -> str:
@@ -120,17 +140,3 @@ def _server_words(error: openai.APIStatusError) -> str:
         if isinstance(message, str):
             return message
     return (error.response.text or "no reason given")[:500]
-
-
-def _retry_after_seconds(header: str | None) -> float | None:
-    """Read `Retry-After`: a number of seconds or a date (RFC 9110, 10.2.3); None where it is neither."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if seconds < float("inf") else None
