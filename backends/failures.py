@@ -61,8 +61,8 @@ def connection_error(address: str, error: BaseException) -> BackendConnectionErr
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return CertificateError(
-                f"{address} shows a certificate that cannot be trusted ({cause.verify_message}); give the file "
-                "of the authority that signed it: VLLM_CA_FILE for a server of your own, SSL_CERT_FILE for all"
+                f"{address} shows a certificate that cannot be trusted ({cause.verify_message}); give the "
+                "file of its authority: VLLM_CA_FILE for a server of your own, SSL_CERT_FILE for all"
             )
     reason = next((str(cause) for cause in causes if str(cause)), type(causes[-1]).__name__)
     return BackendConnectionError(f"no connection to {address}: {reason}")

@@ -5,39 +5,19 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from backends.addresses import credentials_header
-
 Headers = Mapping[str, SecretStr | str]
 """{name: value}; a value counts as secret even where it is a plain string."""
-
-AUTHORIZATION = "authorization"
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 
 
-def plain_headers(base_url: str, api_key: SecretStr | None, headers: Headers) -> dict[str, str]:
-    """Return what is sent: the extra headers, and the authorization by key or by the address's credentials.
-
-    Raises:
-        ValueError: A header cannot be written in HTTP, or there are two for the authorization.
-    """
-    # In one spelling, so that none is sent beside another.
-    plain = {
-        "Authorization" if name.lower() == AUTHORIZATION else name: _text(value)
+def plain_headers(headers: Headers) -> dict[str, str]:
+    """Return the headers as they are sent, with the authorization in one spelling, so that there is one."""
+    return {
+        "Authorization" if name.lower() == "authorization" else name: _text(value)
         for name, value in headers.items()
     }
-    claims = ["the header Authorization"] if "Authorization" in plain else []
-    if api_key:
-        plain["Authorization"] = f"Bearer {api_key.get_secret_value()}"
-        claims.append("the API key")
-    if credentials := credentials_header(base_url):
-        plain["Authorization"] = credentials.get_secret_value()
-        claims.append("the user and password in the base URL")
-    if len(claims) > 1:
-        raise ValueError(f"{' and '.join(claims)} all mean the Authorization of a request; give one of them")
-    check_headers(plain)
-    return plain
 
 
 def check_headers(headers: Headers) -> None:

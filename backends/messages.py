@@ -43,8 +43,9 @@ class SamplingParams:
 
 
 SENT_ANYWAY = frozenset(
-    {"model", "prompt", "messages", "max_tokens", "temperature", "top_p", "n", "seed", "stop", "logprobs",
-     "top_logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "response_format", "stream"}
+    {"model", "prompt", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n",
+     "seed", "stop", "logprobs", "top_logprobs", "logprob_token_ids", "return_tokens_as_token_ids",
+     "response_format", "stream"}
 )  # fmt: skip
 """What a body holds that is made from other fields."""
 
@@ -109,12 +110,19 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of `input_tokens` that the server had computed before, where it says so."""
+    cost_usd: float | None = None
+    """What the server itself says that it cost; None where none of the answers came with a price."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""
+        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cost_usd=sum(costs) if costs else None,
         )
 
 

@@ -4,18 +4,15 @@ import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, Self, cast
 
 import openai
 from pydantic import SecretStr
 
-from backends.addresses import without_credentials
+from backends.addresses import Address, address_of, sent_headers, without_credentials
 from backends.errors import BackendError, BackendTimeoutError, ResponseFormatError
 from backends.failures import connection_error, status_error, trust
-from backends.headers import Headers, plain_headers
-
-NO_HEADERS: Headers = MappingProxyType({})
 
 
 class OpenAIClient:
@@ -25,34 +22,23 @@ class OpenAIClient:
     are refused, since followed they would take the extra headers elsewhere.
 
     Args:
-        base_url: With or without the closing `/v1`, also with a path before it. `user:password@` in it is
-            sent as basic authorization and is otherwise forgotten.
+        base_url: With or without the closing `/v1`; an Address where it takes more to get in.
         api_key: Sent as bearer token where given; never shown.
         timeout_seconds: For one HTTP request, connecting included.
-        headers: Sent with every request; never shown.
-        verify: Whose certificates are trusted: those of the usual authorities (True), of the authorities
-            in a file, or all (False).
 
     Raises:
         ValueError: A header cannot be sent, two want to be the `Authorization`, or the file holds no
             certificates.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        api_key: SecretStr | None,
-        timeout_seconds: float,
-        headers: Headers = NO_HEADERS,
-        verify: bool | Path = True,
-    ) -> None:
-        self.root = without_credentials(base_url).rstrip("/").removesuffix("/v1")
+    def __init__(self, base_url: str | Address, *, api_key: SecretStr | None, timeout_seconds: float) -> None:
+        address = address_of(base_url)
+        self.root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
         self._client = _AsyncClient(
             base_url=f"{self.root}/v1",
-            headers=plain_headers(base_url, api_key, headers),
+            headers=sent_headers(address, api_key),
             timeout_seconds=timeout_seconds,
-            verify=verify,
+            verify=address.verify,
         )
 
     async def __aenter__(self) -> Self:

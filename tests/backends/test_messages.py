@@ -50,3 +50,10 @@ def test_usages_add_up() -> None:
     first, second = Usage(input_tokens=1, output_tokens=20), Usage(input_tokens=300, output_tokens=4000)
     assert first + second == Usage(input_tokens=301, output_tokens=4020)
     assert sum([first, second], Usage()) == first + second
+
+
+def test_usage_adds_what_was_cached_and_what_is_known_to_have_cost() -> None:
+    told, untold = Usage(cached_tokens=3, cost_usd=0.25), Usage(cached_tokens=4)
+    assert told + untold == Usage(cached_tokens=7, cost_usd=0.25)
+    assert (told + told).cost_usd == 0.5
+    assert (untold + untold).cost_usd is None
