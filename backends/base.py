@@ -1,6 +1,6 @@
 """What every backend does: answer lists of requests, each on its own terms."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -26,6 +26,45 @@ class Arrival:
     """HTTP requests that this took, retries included."""
     halves: tuple[Sequence[Indexed], ...] = ()
     """Of a list that failed as a whole: smaller lists to send in its place. Never leaves a backend."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """One HTTP request for answers, as it went; for a journal."""
+
+    server: str
+    path: str
+    prompts: int
+    seconds: float
+    outcome: str
+    """"ok", or the name of the error."""
+    status_code: int | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+def _watch_nothing(exchange: Exchange) -> None:
+    del exchange
+
+
+def _tell_nobody(sentence: str) -> None:
+    del sentence
+
+
+async def _accept_anything() -> None:
+    pass
+
+
+@dataclass(kw_only=True)
+class Hooks:
+    """What somebody who owns a backend wants to hear of; plain calls, set before the first question."""
+
+    on_exchange: Callable[[Exchange], None] = _watch_nothing
+    """After each HTTP request for answers."""
+    tell: Callable[[str], None] = _tell_nobody
+    """A sentence for the user: a server is away, or back."""
+    on_contact: Callable[[], Awaitable[None]] = _accept_anything
+    """Before the first question to a server, and before the first after it was away: it may be another one.
+    Raises a BackendError to have nothing sent."""
 
 
 class Backend(Protocol):

@@ -1,20 +1,216 @@
-"""Sorts requests into lists that fit one HTTP request each, and hands on their answers as they arrive."""
+"""Collects what is asked at the same time and sends it as lists that share a body and, mostly, a prefix."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from backends.base import Arrival, Indexed
-from backends.messages import Request
-from backends.wire import shares_body
+from backends.concurrency import AdaptiveLimit, Permit
+from backends.messages import Request, prompt_text
+from backends.wire import body_key, shares_body
+
+CHARACTERS_PER_TOKEN = 3
+"""A low guess for English, so that a list's tokens are rather overestimated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListBounds:
+    """How much one HTTP request holds at most, and how long to wait for company."""
+
+    max_prompts: int = 32
+    max_tokens: int = 65_536
+    """Prompt tokens of a list, estimated: a long list is one failure, one timeout and one progress report."""
+    window_seconds: float = 0.003
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """One call of `answer`, and what has come back for it."""
+
+    arrivals: asyncio.Queue[Arrival | BaseException] = field(
+        default_factory=asyncio.Queue[Arrival | BaseException]
+    )
+    left: bool = False
+    """Whoever called has gone away."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Item:
+    """One request of one call."""
+
+    asked: _Asked
+    index: int
+    request: Request
+    text: str
+    body: object
+
+    @property
+    def tokens(self) -> int:
+        return len(self.text) // CHARACTERS_PER_TOKEN
+
+
+SendList = Callable[[Sequence[Indexed], Permit], Awaitable[Arrival]]
+"""Answers one list; the permit is for its first attempt, and is taken back in any case when it returns."""
+
+
+class Batcher:
+    """Forms lists from all calls that are open, late: when the server has room for one more.
+
+    Lists hold what shares a body. Requests that came together are sorted by their text, so that those with a
+    common prefix travel in one list or in neighbouring ones, and a server with a prefix cache computes it
+    once. Whoever closes its generator early takes its requests out of the queue; a list that nobody waits
+    for any more is cancelled, and the server drops it.
+
+    Args:
+        send: Answers one list.
+        limit: Says when there is room.
+        bounds: How long a list may be.
+    """
+
+    def __init__(self, send: SendList, limit: AdaptiveLimit, bounds: ListBounds) -> None:
+        self._send = send
+        self._limit = limit
+        self._bounds = bounds
+        self._fresh: list[_Item] = []
+        self._queues: dict[object, deque[_Item]] = {}  # {body: its requests}, the longest waiting body first
+        self._halves: deque[list[_Item]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._sending: dict[asyncio.Task[None], list[_Item]] = {}
+
+    @property
+    def backlog(self) -> int:
+        """Prompts that wait here or are with the server."""
+        queued = sum(len(queue) for queue in self._queues.values()) + sum(len(half) for half in self._halves)
+        return len(self._fresh) + queued + sum(len(items) for items in self._sending.values())
+
+    async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+        """Yield the outcome of every request exactly once, as they arrive."""
+        asked = _Asked()
+        self._fresh += [
+            _Item(asked, index, request, prompt_text(request), body_key(request))
+            for index, request in enumerate(requests)
+        ]
+        self._start()
+        missing = len(requests)
+        try:
+            while missing:
+                arrival = await asked.arrivals.get()
+                if isinstance(arrival, BaseException):
+                    raise arrival
+                missing -= len(arrival.outcomes)
+                yield arrival
+        finally:
+            asked.left = True
+            if missing:
+                await self._forget_those_who_left()
+
+    async def close(self) -> None:
+        """Cancel everything."""
+        tasks = [*self._sending, *([self._pump] if self._pump else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._fresh or self._queues or self._halves:
+                if not self._queues and not self._halves:
+                    await asyncio.sleep(self._bounds.window_seconds)
+                await self._limit.room()
+                self._admit()
+                if items := self._next_list():
+                    self._send_off(items)
+        finally:
+            self._pump = None  # before anybody else runs, so that what comes later starts another
+
+    def _admit(self) -> None:
+        """Sort what has come since the last look into the queues."""
+        fresh, self._fresh = self._fresh, []
+        for item in sorted(fresh, key=lambda item: item.text):
+            if not item.asked.left:
+                self._queues.setdefault(item.body, deque()).append(item)
+
+    def _next_list(self) -> list[_Item]:
+        if self._halves:
+            return [item for item in self._halves.popleft() if not item.asked.left]
+        if not self._queues:
+            return []
+        body, queue = next(iter(self._queues.items()))
+        items: list[_Item] = []
+        tokens = 0
+        while queue and len(items) < self._bounds.max_prompts:
+            tokens += queue[0].tokens
+            if items and tokens > self._bounds.max_tokens:
+                break
+            items.append(queue.popleft())
+        del self._queues[body]
+        if queue:
+            self._queues[body] = queue  # at the end: the bodies take turns
+        return items
+
+    def _send_off(self, items: list[_Item]) -> None:
+        permit = self._limit.take(len(items))
+        task = asyncio.create_task(self._answer(items, permit))
+        self._sending[task] = items
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._sending.pop(task)
+            self._limit.give_back(permit)  # also of a task that was cancelled before it began
+
+        task.add_done_callback(done)
+
+    async def _answer(self, items: list[_Item], permit: Permit) -> None:
+        try:
+            arrival = await self._send([(place, item.request) for place, item in enumerate(items)], permit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            for item in items:
+                item.asked.arrivals.put_nowait(error)
+            return
+        _deliver(items, arrival)
+        if arrival.halves:
+            self._halves.extend([items[place] for place, _ in half] for half in arrival.halves)
+            self._start()
+
+    async def _forget_those_who_left(self) -> None:
+        for body, queue in list(self._queues.items()):
+            staying = deque(item for item in queue if not item.asked.left)
+            if staying:
+                self._queues[body] = staying
+            else:
+                del self._queues[body]
+        idle = [task for task, items in self._sending.items() if all(item.asked.left for item in items)]
+        for task in idle:
+            task.cancel()
+        await asyncio.gather(*idle, return_exceptions=True)
+
+
+def _deliver(items: Sequence[_Item], arrival: Arrival) -> None:
+    """Hand each call its part of what came back for a list."""
+    parts: dict[_Asked, list[_Item]] = {}
+    for item in items:
+        parts.setdefault(item.asked, []).append(item)
+    if len(parts) == 1:
+        usages = [arrival.usage]
+    else:
+        usages = arrival.usage.split([sum(len(item.text) + 1 for item in part) for part in parts.values()])
+    outcomes = {id(items[place]): outcome for place, outcome in arrival.outcomes}
+    for first, (asked, part) in enumerate(parts.items()):
+        asked.arrivals.put_nowait(
+            Arrival(
+                outcomes=tuple((item.index, outcomes[id(item)]) for item in part if id(item) in outcomes),
+                usage=usages[first],
+                requests_sent=0 if first else arrival.requests_sent,
+            )
+        )
 
 
 def into_lists(requests: Sequence[Request], *, max_prompts: int) -> list[list[Indexed]]:
-    """Cut requests into lists that share one body, in the order given.
-
-    The order is kept because neighbours usually share a prefix, which a server with a prefix cache then
-    computes once.
-    """
+    """Cut requests into lists that share one body, in the order given."""
     lists: list[list[Indexed]] = []
     for index, request in enumerate(requests):
         if lists and len(lists[-1]) < max_prompts and shares_body(lists[-1][0][1], request):

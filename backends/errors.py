@@ -13,6 +13,7 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, reset, DNS     retryable
       + CertificateError      not to be trusted
+      + ServerGoneError       away for too long
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
     + ContentFilterError      an answer withheld
@@ -104,6 +105,12 @@ class BackendConnectionError(BackendError):
 
 class CertificateError(BackendConnectionError):
     """The server's certificate is signed by nobody who is trusted."""
+
+    retryable = False
+
+
+class ServerGoneError(BackendConnectionError):
+    """The server stayed away for longer than it was to be waited for."""
 
     retryable = False
 

@@ -1,8 +1,9 @@
 """The values that travel between a workflow and whatever answers: frozen, without behaviour."""
 
+import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -104,6 +105,11 @@ class Request:
             json.loads(self.json_schema)
 
 
+def prompt_text(request: Request) -> str:
+    """Return what a request asks as one text: its prompt, or the contents of its messages."""
+    return "\n".join(one.content for one in request.messages) if request.prompt is None else request.prompt
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """Tokens of one or several answers."""
@@ -112,18 +118,25 @@ class Usage:
     output_tokens: int = 0
     cached_tokens: int = 0
     """Those of `input_tokens` that the server had computed before, where it says so."""
-    cost_usd: float | None = None
-    """What the server itself says that it cost; None where none of the answers came with a price."""
+    cost_nano_usd: int = 0
+    """What the server itself says that it cost, in 1e-9 US dollars; 0 where it says nothing."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""
-        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
-        return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            cost_usd=sum(costs) if costs else None,
-        )
+        return Usage(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+
+    def without(self, other: "Usage") -> "Usage":
+        """Take a usage off."""
+        return Usage(**{one.name: getattr(self, one.name) - getattr(other, one.name) for one in fields(self)})
+
+    def split(self, weights: Sequence[int]) -> list["Usage"]:
+        """Share out in proportion to weights; the parts add up to the whole, token by token."""
+        parts: dict[str, list[int]] = {}
+        for one in fields(self):
+            total, whole = getattr(self, one.name), sum(weights) or 1
+            ends = [total * sum(weights[: place + 1]) // whole for place in range(len(weights))]
+            parts[one.name] = [end - start for start, end in itertools.pairwise([0, *ends])]
+        return [Usage(**{name: shares[i] for name, shares in parts.items()}) for i in range(len(weights))]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,16 +3,26 @@
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
+import httpx
 import openai
 from pydantic import SecretStr
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
 from backends.errors import BackendError, BackendTimeoutError, ResponseFormatError
 from backends.failures import connection_error, status_error, trust
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """JSON, and the headers that came with it."""
+
+    content: object
+    headers: Mapping[str, str]
 
 
 class OpenAIClient:
@@ -57,9 +67,35 @@ class OpenAIClient:
         Raises:
             BackendError: Anything but a JSON answer with a status of success.
         """
+        return (await self.exchange(path, body)).content
+
+    async def exchange(
+        self, path: str, body: dict[str, object], headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send JSON to a path under the server's root and return what it answers, with its headers.
+
+        Raises:
+            BackendError: Anything but a JSON answer with a status of success.
+        """
         with self._errors():
-            reply: object = await self._client.post(self.root + path, cast_to=cast("Any", object), body=body)
-        return _only_json(reply)
+            response = await self._client.post(
+                self.root + path,
+                cast_to=httpx.Response,
+                body=body,
+                options={"headers": dict(headers or {})},
+            )
+            return Reply(content=response.json(), headers=response.headers)
+
+    async def answers(self, path: str, *, timeout_seconds: float) -> bool:
+        """Whether a GET of this path succeeds, whatever it returns."""
+        try:
+            with self._errors():
+                await self._client.get(
+                    self.root + path, cast_to=httpx.Response, options={"timeout": timeout_seconds}
+                )
+        except BackendError:
+            return False
+        return True
 
     async def get(self, path: str) -> object:
         """Return the JSON at a path under the server's root.
@@ -68,8 +104,8 @@ class OpenAIClient:
             BackendError: Anything but a JSON answer with a status of success.
         """
         with self._errors():
-            reply: object = await self._client.get(self.root + path, cast_to=cast("Any", object))
-        return _only_json(reply)
+            response = await self._client.get(self.root + path, cast_to=httpx.Response)
+            return response.json()
 
     @contextmanager
     def _errors(self) -> Generator[None]:
@@ -106,13 +142,6 @@ class _AsyncClient(openai.AsyncOpenAI):
     def default_headers(self) -> dict[str, str | openai.Omit]:
         json_only = {"Accept": "application/json", "Content-Type": "application/json"}
         return {**json_only, "User-Agent": self.user_agent, **self._given}
-
-
-def _only_json(reply: object) -> object:
-    # The client hands on the text of a reply that does not call itself JSON.
-    if isinstance(reply, str):
-        raise ResponseFormatError(f"the server answered with text in place of JSON: {reply[:80]!r}")
-    return reply
 
 
 def _status_error(error: openai.APIStatusError) -> BackendError:

@@ -32,6 +32,9 @@ class RetryPolicy:
     max_retry_after_seconds: float = 600.0
     """A server that asks for a longer pause than this is waited for this long."""
 
+    max_away_seconds: float = 600.0
+    """A server that was there and went away is waited for this long; nothing is sent meanwhile."""
+
     def wait_seconds(self, attempt: int, error: BackendError | None, rng: random.Random) -> float:
         """Say how long to wait after attempt number `attempt` (from 1) has failed with `error`."""
         jitter = rng.uniform(0, min(self.max_seconds, self.initial_seconds * 2 ** (attempt - 1)))

@@ -1,9 +1,9 @@
 """A vLLM server: many prompts in one request, exact label scores, and what it can do found by asking."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
@@ -12,14 +12,20 @@ from pydantic import SecretStr
 
 from backends import wire
 from backends.addresses import Address
-from backends.base import Arrival, Indexed
-from backends.batching import as_they_arrive, into_lists
+from backends.base import Arrival, Exchange, Hooks, Indexed
+from backends.batching import Batcher, ListBounds
+from backends.breaker import Breaker
+from backends.concurrency import AdaptiveLimit, Permit
 from backends.errors import BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
+from backends.load import ASK_FOR_LOAD, load_from_header
 from backends.messages import Label, Request, Response, Usage
+from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
+from backends.shared_call import SharedCall
 
+HEALTH_TIMEOUT_SECONDS = 5.0
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
 """A server that was never there is most likely a wrong address: say so within seconds."""
@@ -38,17 +44,18 @@ class Capabilities:
 
 
 class VLLMServer:
-    """Asks a vLLM server. No rate limit: the server queues by itself, and idles if it is not fed.
+    """Asks one vLLM server, with as much at once as it keeps up with.
 
     Args:
         base_url: The server's address, with or without the closing `/v1`; an Address where it takes more to
             get in.
         api_key: Where the server was started with one; never shown.
-        max_prompts: Prompts in one HTTP request. Lists of 16 to 64 are 1.3 to 2.4 times faster than single
-            requests where prompts are short, and no slower where they are long (facts measured on a CPU).
-        max_in_flight: HTTP requests open at once.
+        bounds: How long a list may be; what is asked at the same time travels together. Lists of 16 to 64
+            are faster than single requests where prompts are short, and no slower where they are long.
+        limit: How many prompts may be with the server; adapts itself.
         timeout_seconds: For one HTTP request; a list on a busy CPU takes minutes.
-        retrier: How failures are tried again.
+        retrier: How failures are tried again, and how long a server that was there may be away.
+        hooks: What the owner wants to hear of.
     """
 
     def __init__(
@@ -56,18 +63,28 @@ class VLLMServer:
         base_url: str | Address,
         *,
         api_key: SecretStr | None = None,
-        max_prompts: int = 32,
-        max_in_flight: int = 8,
+        bounds: ListBounds | None = None,
+        limit: AdaptiveLimit | None = None,
         timeout_seconds: float = 600.0,
         retrier: Retrier | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self.hooks = hooks or Hooks()
+        self.limit = limit or AdaptiveLimit()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        self._max_prompts = max_prompts
-        self._open = asyncio.Semaphore(max_in_flight)
         self._retrier = retrier or Retrier()
-        self._probe = asyncio.Lock()
-        self._capabilities: Capabilities | None = None
-        self._refusal: tuple[float, BackendError] | None = None
+        self._styles = OneStyle()
+        self._breaker = Breaker(
+            self._client.root,
+            partial(self._client.answers, "/health", timeout_seconds=HEALTH_TIMEOUT_SECONDS),
+            wait_seconds=self._retrier.policy.max_away_seconds,
+            on_return=self._meet_again,
+            tell=self._tell,
+            sleep=self._retrier.sleep,
+        )
+        self._batcher = Batcher(self._answer_list, self.limit, bounds or ListBounds())
+        self._capabilities = SharedCall(self._first_contact)
+        self._introduction = SharedCall(self._introduce)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: a run whose answers are all stored needs no server."""
@@ -76,8 +93,15 @@ class VLLMServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close connections."""
+        """Cancel what is under way, and close connections."""
+        await self._batcher.close()
+        await self._breaker.close()
         await self._client.__aexit__(kind, error, traceback)
+
+    @property
+    def backlog(self) -> int:
+        """Prompts that wait for this server, here or there."""
+        return self._batcher.backlog
 
     async def capabilities(self) -> Capabilities:
         """Ask the server once what it serves and what it can do.
@@ -85,25 +109,11 @@ class VLLMServer:
         Raises:
             BackendError: It does not answer, or is no server of this kind.
         """
-        asked_at = time.monotonic()
-        async with self._probe:
-            if self._capabilities is None:
-                if self._refusal and self._refusal[0] >= asked_at:  # it failed while this one waited
-                    raise self._refusal[1]
-                self._capabilities = await self._first_contact()
-            return self._capabilities
-
-    async def _first_contact(self) -> Capabilities:
-        retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
-        try:
-            return await retrier.call(self._ask_capabilities)
-        except BackendError as error:
-            self._refusal = (time.monotonic(), error)
-            raise
+        return await self._capabilities()
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield the outcome of every request exactly once, as they arrive."""
-        return as_they_arrive(into_lists(requests, max_prompts=self._max_prompts), self._answer_list)
+        return self._batcher.answer(requests)
 
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
         """Find the token ids of each label: in the model's tokenizer, else by the server's `/tokenize`.
@@ -122,30 +132,82 @@ class VLLMServer:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
 
-    async def _answer_list(self, indexed: Sequence[Indexed]) -> Arrival:
+    # --- contact ----------------------------------------------------------------------------------------
+
+    async def _first_contact(self) -> Capabilities:
+        retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
+        return await retrier.call(self._ask_capabilities)
+
+    async def _introduce(self) -> None:
+        await self.hooks.on_contact()
+
+    async def _meet_again(self) -> None:
+        self._capabilities.forget()
+        self._introduction.forget()
+        await self._capabilities()
+        await self._introduction()
+
+    def _tell(self, sentence: str) -> None:
+        self.hooks.tell(sentence)
+
+    # --- lists ------------------------------------------------------------------------------------------
+
+    async def _answer_list(self, indexed: Sequence[Indexed], permit: Permit) -> Arrival:
         try:
-            can = await self.capabilities()
+            can = await self._capabilities()
+            _refuse_what_it_cannot(indexed[0][1], can)
+            await self._introduction()
         except BackendError as error:
             return Arrival(outcomes=tuple((index, error) for index, _ in indexed), requests_sent=0)
-        if any(label.token_ids for label in indexed[0][1].labels) and not can.scores_token_ids:
-            refusal = BadRequestError(
-                f"vLLM {can.version} cannot score chosen tokens (logprob_token_ids); use scoring='top-20'"
-            )
-            return Arrival(outcomes=tuple((index, refusal) for index, _ in indexed), requests_sent=0)
         if indexed[0][1].messages and not can.has_batch_chat and len(indexed) > 1:
             return Arrival(outcomes=(), requests_sent=0, halves=tuple([one] for one in indexed))
-        return await self._retrier.answer(indexed, self._send)
+        permits = [permit]
 
-    async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
-        async with self._open:
-            if requests[0].prompt is not None:
-                reply = await self._client.post("/v1/completions", wire.completion_body(requests))
-                return wire.parse_completion(requests, reply)
-            if len(requests) == 1:
-                reply = await self._client.post("/v1/chat/completions", wire.chat_body(requests[0]))
-            else:
-                reply = await self._client.post("/v1/chat/completions/batch", wire.batch_chat_body(requests))
-            return wire.parse_chat(requests, reply)
+        async def send(requests: Sequence[Request]) -> tuple[list[Response], Usage]:
+            if not permits:  # between attempts the room is for others
+                await self.limit.room()
+                permits.append(self.limit.take(len(requests)))
+            return await self._send(requests, permits.pop())
+
+        return await self._retrier.answer(indexed, send)
+
+    async def _send(self, requests: Sequence[Request], permit: Permit) -> tuple[list[Response], Usage]:
+        try:
+            await self._breaker.ready()
+            async with self._styles.only(wire.logprob_style(requests[0])):
+                return await self._exchange(requests, permit)
+        finally:
+            self.limit.give_back(permit)
+
+    async def _exchange(self, requests: Sequence[Request], permit: Permit) -> tuple[list[Response], Usage]:
+        path, body, parse = _call(requests)
+        started = time.monotonic()
+
+        def report(outcome: str, usage: Usage, status_code: int | None = None) -> None:
+            self.hooks.on_exchange(
+                Exchange(
+                    server=self._client.root,
+                    path=path,
+                    prompts=len(requests),
+                    seconds=time.monotonic() - started,
+                    outcome=outcome,
+                    status_code=status_code,
+                    usage=usage,
+                )
+            )
+
+        try:
+            reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
+            responses, usage = parse(requests, reply.content)
+        except BackendError as error:
+            self.limit.failed(permit, error)
+            self._breaker.failed(error)
+            report(type(error).__name__, Usage(), error.status_code)
+            raise
+        self.limit.answered(permit, load_from_header(reply.headers))
+        self._breaker.succeeded()
+        report("ok", usage)
+        return responses, usage
 
     async def _tokenize(self, model: str, text: str) -> Sequence[int]:
         body: dict[str, object] = {"model": model, "prompt": text, "add_special_tokens": False}
@@ -169,6 +231,22 @@ class VLLMServer:
             scores_token_ids=_at(schema, "logprob_token_ids") is not None,
             has_batch_chat=_at(openapi, "paths", "/v1/chat/completions/batch") is not None,
         )
+
+
+def _refuse_what_it_cannot(request: Request, can: Capabilities) -> None:
+    if any(label.token_ids for label in request.labels) and not can.scores_token_ids:
+        raise BadRequestError(
+            f"vLLM {can.version} cannot score chosen tokens (logprob_token_ids); use scoring='top-20'"
+        )
+
+
+def _call(requests: Sequence[Request]) -> tuple[str, wire.Body, Callable[..., wire.Parsed]]:
+    """Choose the endpoint of a list."""
+    if requests[0].prompt is not None:
+        return "/v1/completions", wire.completion_body(requests), wire.parse_completion
+    if len(requests) == 1:
+        return "/v1/chat/completions", wire.chat_body(requests[0]), wire.parse_chat
+    return "/v1/chat/completions/batch", wire.batch_chat_body(requests), wire.parse_chat
 
 
 def _at(value: object, *path: str) -> object:

@@ -39,6 +39,12 @@ def shares_body(first: Request, second: Request) -> bool:
     return _common(first) == _common(second)
 
 
+def body_key(request: Request) -> object:
+    """Return something hashable that is equal for requests which share a body."""
+    extra = json.dumps(request.sampling.extra_body, sort_keys=True) if request.sampling.extra_body else ""
+    return (*_common(request), extra)
+
+
 def logprob_style(request: Request) -> str | None:
     """Say which kind of log-probabilities a request asks for: "ids", "top", or None.
 
@@ -263,7 +269,7 @@ class _Tokens(_Wire):
             input_tokens=self.prompt_tokens,
             output_tokens=self.completion_tokens,
             cached_tokens=cached or 0,
-            cost_usd=self.cost,
+            cost_nano_usd=round((self.cost or 0.0) * 1e9),
         )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cache.keys import make_key
 from flows.parameters import ICMParameters
-from tasks.generate import Tally
 from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore, accuracy
 from tasks.icm.scoring import margin
 from tasks.icm.search import State, Step
+from tasks.tally import Tally
 
 LOW_LABEL_MASS = 0.2
 """Under this the report warns: scores then rest on a small part of what the model wanted to say."""

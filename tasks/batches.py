@@ -11,7 +11,8 @@ from prefect.filesystems import LocalFileSystem
 from backends.messages import Request, Response
 from cache.keys import Key, make_key
 from cache.lookup import CacheMode
-from tasks.generate import Generator, KeyedRequest, key_requests
+from tasks.generate import Generator
+from tasks.keys import KeyedRequest, key_requests
 from tasks.policies import ByContentKey
 
 MIN_TASK_REQUESTS = 2

@@ -1,42 +1,36 @@
 """Requests to responses: the one place where a store and a backend meet."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import anyio.to_thread
 
-from backends.base import Arrival, Backend
-from backends.errors import BackendError
-from backends.messages import Label, Request, Response, Usage
+from backends.base import Arrival, Backend, Exchange, Outcome
+from backends.errors import BackendConnectionError, BackendError
+from backends.messages import Label, Request, Response
+from cache.journal import Journal, NoJournal
 from cache.keys import Key, make_key
-from cache.lookup import Lookup
-from tasks.codec import decode_entry, decode_labels, encode_entry, encode_labels
-from tasks.keys import key_of_digests, request_digests
+from cache.leases import Leases, NoLeases
+from cache.lookup import CacheMode, Lookup
+from tasks.budget import Budget
+from tasks.codec import decode_labels, encode_entry, encode_labels
+from tasks.keys import KeyedRequest, key_requests
+from tasks.single_flight import Landed, SingleFlight
+from tasks.tally import Tally
+
+Landings = Mapping[Key, Landed]
 
 
 @dataclass(kw_only=True)
-class Tally:
-    """What a run has asked for and what it cost, counted as it goes."""
+class Fallback:
+    """Who answers when the server is gone, because the user asked for it."""
 
-    prompts: int = 0
-    """Questions put, repetitions included."""
-    hits: int = 0
-    """Questions whose answer was stored."""
-    sent: int = 0
-    """Prompts that a backend answered."""
-    failed: int = 0
-    requests: int = 0
-    """HTTP requests, retries included."""
-    usage: Usage = field(default_factory=Usage)
-    waited_seconds: float = 0.0
-    """Time in which a backend was waited for."""
-
-    def count_stored(self, prompts: int) -> None:
-        """Count questions that were answered without asking."""
-        self.prompts += prompts
-        self.hits += prompts
+    generator: "Generator"
+    """Asks the other model; has the same store."""
+    translate: Callable[[Request], Request]
+    """Puts a question to the other model: under its own name, so that answers never mix."""
 
 
 @dataclass(kw_only=True)
@@ -48,11 +42,21 @@ class Generator:
 
     backend: Backend
     lookup: Lookup
+    leases: Leases = field(default_factory=NoLeases)
+    """Shared by all who use the store, so that nothing is asked twice at the same time."""
+    budget: Budget = field(default_factory=Budget)
+    journal: Journal = field(default_factory=NoJournal)
+    fallback: Fallback | None = None
     keep_text: bool = False
     """Keep the text of label-scoring prompts too; that of generations is always kept."""
     tally: Tally = field(default_factory=Tally)
     watch: Callable[[str, int, int], None] = lambda purpose, done, total: None  # noqa: ARG005
     """Called with (purpose, prompts done, prompts asked) whenever answers arrive."""
+
+    def __post_init__(self) -> None:
+        """Share flights among all calls; a run that does not read what others store has leases of its own."""
+        leases = self.leases if self.lookup.mode is CacheMode.USE else NoLeases()
+        self._flights = SingleFlight(self.lookup, leases)
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str = "") -> list[Response]:
         """Answer requests, in their order; equal requests are asked once.
@@ -63,16 +67,33 @@ class Generator:
         """
         return await self.answer(await anyio.to_thread.run_sync(key_requests, requests), purpose)
 
-    async def answer(self, keyed: Sequence["KeyedRequest"], purpose: str = "") -> list[Response]:
+    async def answer(self, keyed: Sequence[KeyedRequest], purpose: str = "") -> list[Response]:
         """Answer requests whose keys are known; otherwise as calling this object."""
-        stored = await anyio.to_thread.run_sync(self.lookup.find, dict.fromkeys(one.key for one in keyed))
-        answers = {key: decode_entry(entry) for key, entry in stored.items()}
-        missing = list({one.key: one for one in keyed if one.key not in answers}.values())
-        self.tally.count_stored(len(keyed) - len(missing))
-        self.tally.prompts += len(missing)
-        if missing:
-            answers |= await self._asked(missing, purpose)
-        return [answers[one.key] for one in keyed]
+        outcomes = await self.outcomes(keyed, purpose)
+        errors = {
+            one: outcome
+            for one, outcome in zip(keyed, outcomes, strict=True)
+            if isinstance(outcome, BackendError)
+        }
+        if errors:
+            what = f"{len(errors)} of {len(keyed)} prompts have no answer ({purpose or 'asked'})"
+            raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
+        return [outcome for outcome in outcomes if isinstance(outcome, Response)]
+
+    async def outcomes(self, keyed: Sequence[KeyedRequest], purpose: str = "") -> list[Outcome]:
+        """Return an answer or a reason for each request, in their order.
+
+        Raises:
+            CacheError: The store cannot be used, or a replay found nothing.
+        """
+
+        def ask(missing: Sequence[KeyedRequest]) -> AsyncGenerator[Mapping[Key, Outcome], None]:
+            return self._ask(missing, purpose)
+
+        landed = await self._flights.land(keyed, ask)
+        self._count(keyed, landed, purpose)
+        outcomes = [landed[one.key].outcome for one in keyed]
+        return await self._stood_in(keyed, outcomes, purpose) if self.fallback else outcomes
 
     async def find_labels(
         self, model: str, texts: Sequence[str], *, revision: str | None = None, exact: bool = True
@@ -100,26 +121,68 @@ class Generator:
             self.lookup.keep({key: encode_labels(labels)})
         return labels
 
-    async def _asked(self, missing: Sequence["KeyedRequest"], purpose: str) -> dict[Key, Response]:
-        answers: dict[Key, Response] = {}
-        errors: dict[KeyedRequest, BackendError] = {}
+    def record(self, exchange: Exchange) -> None:
+        """Write an HTTP request into the journal."""
+        self.journal.write(
+            [
+                {
+                    "event": "request",
+                    "server": exchange.server,
+                    "path": exchange.path,
+                    "outcome": exchange.outcome,
+                    "status": exchange.status_code,
+                    "seconds": round(exchange.seconds, 4),
+                    "prompts": exchange.prompts,
+                    "input_tokens": exchange.usage.input_tokens,
+                    "output_tokens": exchange.usage.output_tokens,
+                }
+            ]
+        )
+
+    async def _ask(
+        self, missing: Sequence[KeyedRequest], purpose: str
+    ) -> AsyncGenerator[dict[Key, Outcome], None]:
+        admitted = self.budget.admit([one.request for one in missing])
+        if refused := missing[admitted:]:
+            refusal = self.budget.refusal()
+            self.tally.failed += len(refused)
+            self._write_asked(dict.fromkeys(refused, refusal), purpose, 0.0)
+            yield {one.key: refusal for one in refused}
+        sent = missing[:admitted]
         started = time.monotonic()
-        async with aclosing(self.backend.answer([one.request for one in missing])) as arrivals:
+        done = 0
+        async with aclosing(self.backend.answer([one.request for one in sent])) as arrivals:
             async for arrival in arrivals:
-                arrived = {missing[index]: outcome for index, outcome in arrival.outcomes}
+                arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
                 good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
                 await anyio.to_thread.run_sync(self._keep, good)
-                answers |= {one.key: response for one, response in good.items()}
-                errors |= {one: error for one, error in arrived.items() if isinstance(error, BackendError)}
-                self._count(arrival, sent=len(good), failed=len(arrived) - len(good))
-                self.watch(purpose, len(answers) + len(errors), len(missing))
+                self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
+                self.budget.settle([one.request for one in arrived], arrival.usage)
+                self._write_asked(arrived, purpose, time.monotonic() - started)
+                done += len(arrived)
+                self.watch(purpose, done, len(sent))
+                yield {one.key: outcome for one, outcome in arrived.items()}
         self.tally.waited_seconds += time.monotonic() - started
-        if errors:
-            what = f"{len(errors)} of {len(missing)} prompts have no answer ({purpose or 'asked'})"
-            raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
-        return answers
 
-    def _keep(self, answered: Mapping["KeyedRequest", Response]) -> None:
+    async def _stood_in(
+        self, keyed: Sequence[KeyedRequest], outcomes: Sequence[Outcome], purpose: str
+    ) -> list[Outcome]:
+        """Have the fallback answer what failed because the server is gone."""
+        fallback = self.fallback
+        gone = [place for place, one in enumerate(outcomes) if isinstance(one, BackendConnectionError)]
+        if fallback is None or not gone:
+            return list(outcomes)
+        asked = [fallback.translate(keyed[place].request) for place in gone]
+        answers = await fallback.generator.outcomes(
+            await anyio.to_thread.run_sync(key_requests, asked), purpose
+        )
+        result = list(outcomes)
+        for place, request, answer in zip(gone, asked, answers, strict=True):
+            result[place] = answer
+            self.tally.stand_ins[request.model] += isinstance(answer, Response)
+        return result
+
+    def _keep(self, answered: Mapping[KeyedRequest, Response]) -> None:
         entries = {
             one.key: encode_entry(
                 one.request, one.digests, response, keep_text=self.keep_text or not one.request.labels
@@ -129,20 +192,37 @@ class Generator:
         if entries:
             self.lookup.keep(entries)
 
-    def _count(self, arrival: Arrival, *, sent: int, failed: int) -> None:
+    def _settle(self, arrival: Arrival, *, sent: int, failed: int) -> None:
         self.tally.sent += sent
         self.tally.failed += failed
         self.tally.requests += arrival.requests_sent
         self.tally.usage += arrival.usage
 
+    def _count(self, keyed: Sequence[KeyedRequest], landed: Landings, purpose: str) -> None:
+        rows: list[dict[str, object]] = []
+        asked: set[Key] = set()
+        for one in keyed:
+            how = landed[one.key].how
+            if how in {"computed", "failed"} and one.key not in asked:
+                asked.add(one.key)  # written when it arrived
+                continue
+            how = "shared" if how == "computed" else how
+            self.tally.hits += how == "hit"
+            self.tally.shared += how == "shared"
+            rows.append({"event": "call", "task": purpose, "key": one.key, "outcome": how})
+        self.tally.prompts += len(keyed)
+        self.journal.write(rows)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KeyedRequest:
-    """A request and its name in the store."""
-
-    request: Request
-    digests: Mapping[str, bytes]
-    key: Key
+    def _write_asked(self, arrived: Mapping[KeyedRequest, Outcome], purpose: str, seconds: float) -> None:
+        rows: list[dict[str, object]] = []
+        for one, outcome in arrived.items():
+            row: dict[str, object] = {"event": "call", "task": purpose, "key": one.key}
+            if isinstance(outcome, Response):
+                rows.append({**row, "outcome": "computed", "seconds": round(seconds, 4)})
+            else:
+                error = f"{type(outcome).__name__}: {outcome}"
+                rows.append({**row, "outcome": "failed", "seconds": round(seconds, 4), "error": error})
+        self.journal.write(rows)
 
 
 def _noted(errors: Mapping[KeyedRequest, BackendError]) -> list[BackendError]:
@@ -152,16 +232,3 @@ def _noted(errors: Mapping[KeyedRequest, BackendError]) -> list[BackendError]:
         text = first.prompt if first.prompt is not None else first.messages[-1].content
         error.add_note(f"asked of {first.model!r} with a prompt that ends in {text[-80:]!r}")
     return list(errors.values())
-
-
-def key_requests(requests: Sequence[Request]) -> list[KeyedRequest]:
-    """Name requests; reads all their text once.
-
-    Raises:
-        UnencodableError: A request holds text that is no valid Unicode.
-    """
-    digests = [request_digests(request) for request in requests]
-    return [
-        KeyedRequest(request, digest, key_of_digests(digest))
-        for request, digest in zip(requests, digests, strict=True)
-    ]

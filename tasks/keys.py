@@ -1,6 +1,7 @@
 """Names the one answer that a request has in the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from backends.messages import Label, Request
 from cache.keys import Key, digest, make_key
@@ -47,6 +48,28 @@ def request_key(request: Request) -> Key:
 def key_of_digests(digests: Mapping[str, bytes]) -> Key:
     """Name an answer by the digests of its request's fields."""
     return make_key(KEY_DOMAIN, KEY_VERSION, digests)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyedRequest:
+    """A request and its name in the store."""
+
+    request: Request
+    digests: Mapping[str, bytes]
+    key: Key
+
+
+def key_requests(requests: Sequence[Request]) -> list[KeyedRequest]:
+    """Name requests; reads all their text once.
+
+    Raises:
+        UnencodableError: A request holds text that is no valid Unicode.
+    """
+    digests = [request_digests(request) for request in requests]
+    return [
+        KeyedRequest(request, digest, key_of_digests(digest))
+        for request, digest in zip(requests, digests, strict=True)
+    ]
 
 
 def _plain(request: Request) -> dict[str, object]:

@@ -1,14 +1,278 @@
-"""Lists keep the order of the requests, and their answers come as soon as they are there."""
+"""What is asked at the same time travels together, and each one gets its own answers, whatever happens."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backends.base import Arrival
-from backends.batching import Indexed, as_they_arrive, into_lists
-from backends.messages import Response
-from tests.helpers import completion, completions
+from backends.base import Arrival, Indexed
+from backends.batching import Batcher, ListBounds, as_they_arrive, into_lists
+from backends.concurrency import AdaptiveLimit, Permit
+from backends.errors import BackendError, ServerError
+from backends.messages import Request, Response, Usage
+from tests.helpers import chat, completion, completions, sampling, until
+
+
+def answer_to(request: Request) -> Response:
+    return Response(text=f"{request.model}/{request.prompt}/{request.sample_index}", finish_reason="stop")
+
+
+class Sender:
+    """Answers lists; each stays with it until its door is opened, or for some turns of the event loop."""
+
+    def __init__(self, turns: Sequence[int] = (), *, bad: frozenset[str] = frozenset()) -> None:
+        self.lists: list[list[str]] = []
+        self.cancelled: list[list[str]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self._turns = list(turns)
+        self._bad = bad
+
+    async def __call__(self, indexed: Sequence[Indexed], permit: Permit) -> Arrival:
+        del permit
+        prompts = [str(request.prompt) for _, request in indexed]
+        self.lists.append(prompts)
+        try:
+            for _ in range(self._turns.pop() if self._turns else 0):
+                await asyncio.sleep(0)
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(prompts)
+            raise
+        if self._bad.isdisjoint(prompts):
+            answered = tuple((index, answer_to(request)) for index, request in indexed)
+            return Arrival(outcomes=answered, usage=Usage(input_tokens=len(indexed) * 10))
+        if len(indexed) > 1:
+            middle = len(indexed) // 2
+            return Arrival(outcomes=(), halves=(indexed[:middle], indexed[middle:]))
+        return Arrival(outcomes=((indexed[0][0], ServerError("bad")),))
+
+
+def batcher_of(sender: Sender, *, limit: int = 1000, **bounds: int) -> Batcher:
+    lists = ListBounds(window_seconds=0.0, **bounds)
+    return Batcher(sender, AdaptiveLimit(initial=limit, largest=limit, smallest=1), lists)
+
+
+async def ask(batcher: Batcher, requests: Sequence[Request]) -> list[Arrival]:
+    async with aclosing(batcher.answer(requests)) as arrivals:
+        return [arrival async for arrival in arrivals]
+
+
+def by_index(arrivals: Sequence[Arrival]) -> list[Response | BackendError]:
+    pairs = [pair for arrival in arrivals for pair in arrival.outcomes]
+    assert len({index for index, _ in pairs}) == len(pairs)
+    return [outcome for _, outcome in sorted(pairs, key=lambda pair: pair[0])]
+
+
+# --- what travels together ------------------------------------------------------------------------------
+
+
+async def test_questions_asked_at_the_same_time_are_one_list() -> None:
+    sender = Sender()
+    batcher = batcher_of(sender)
+    answers = await asyncio.gather(*(ask(batcher, [request]) for request in completions(20)))
+    assert len(sender.lists) == 1
+    assert [by_index(arrivals) for arrivals in answers] == [[answer_to(one)] for one in completions(20)]
+
+
+async def test_prompts_with_a_common_prefix_travel_together() -> None:
+    sender = Sender()
+    prompts = [f"{letter} shared beginning {number}" for number in range(4) for letter in "abc"]
+    await ask(batcher_of(sender, max_prompts=4), [completion(prompt) for prompt in prompts])
+    assert [{prompt[0] for prompt in one} for one in sender.lists] == [{"a"}, {"b"}, {"c"}]
+
+
+async def test_a_list_is_bounded_by_prompts_and_by_tokens() -> None:
+    sender = Sender()
+    await ask(batcher_of(sender, max_prompts=3), completions(7))
+    assert [len(one) for one in sender.lists] == [3, 3, 1]
+    sender.lists.clear()
+    await ask(batcher_of(sender, max_tokens=250), [completion(str(n) * 300) for n in range(5)])
+    assert [len(one) for one in sender.lists] == [2, 2, 1]
+
+
+async def test_a_prompt_larger_than_the_bound_travels_alone() -> None:
+    sender = Sender()
+    await ask(batcher_of(sender, max_tokens=10), [completion("long " * 100), completion("short")])
+    assert [len(one) for one in sender.lists] == [1, 1]
+
+
+async def test_only_what_shares_a_body_shares_a_list() -> None:
+    sender = Sender()
+    requests = [
+        completion("a"),
+        completion("b", model="other"),
+        completion("c", sampling=sampling(extra_body={"top_k": 5})),
+        completion("d", sampling=sampling(extra_body={"top_k": 9})),
+        completion("e", sampling=sampling(extra_body={"top_k": 5})),
+        chat("f"),
+        completion("g", sample_index=1),
+    ]
+    await ask(batcher_of(sender), requests)
+    assert sorted(sender.lists) == [["None"], ["a"], ["b"], ["c", "e"], ["d"], ["g"]]
+
+
+async def test_what_waits_for_room_fills_up_the_next_list() -> None:
+    sender = Sender()
+    sender.open.clear()
+    batcher = batcher_of(sender, limit=1)
+    first = asyncio.create_task(ask(batcher, [completion("first")]))
+    await until(lambda: len(sender.lists) == 1)
+    later: list[asyncio.Task[list[Arrival]]] = []
+    for request in completions(5):
+        later.append(asyncio.create_task(ask(batcher, [request])))
+        await asyncio.sleep(0.001)
+    assert batcher.backlog == 6
+    sender.open.set()
+    await asyncio.gather(first, *later)
+    assert [len(one) for one in sender.lists] == [1, 5]
+    assert batcher.backlog == 0
+
+
+async def test_tokens_and_requests_of_a_shared_list_are_counted_once() -> None:
+    sender = Sender()
+    batcher = batcher_of(sender)
+    arrivals = await asyncio.gather(ask(batcher, completions(3)), ask(batcher, completions(4)))
+    flat = [arrival for several in arrivals for arrival in several]
+    assert sum(arrival.usage.input_tokens for arrival in flat) == 70
+    assert sum(arrival.requests_sent for arrival in flat) == 1
+    assert all(arrival.usage.input_tokens for arrival in flat)
+
+
+# --- failures and people who leave ----------------------------------------------------------------------
+
+
+async def test_a_bad_prompt_stands_alone_in_the_end_and_the_rest_is_answered() -> None:
+    sender = Sender(bad=frozenset({"question 5"}))
+    outcomes = by_index(await ask(batcher_of(sender), completions(16)))
+    assert isinstance(outcomes.pop(5), ServerError)
+    assert outcomes == [answer_to(one) for n, one in enumerate(completions(16)) if n != 5]
+
+
+async def test_whoever_leaves_takes_questions_out_of_the_queue_and_out_of_the_server() -> None:
+    sender = Sender()
+    sender.open.clear()
+    batcher = batcher_of(sender, limit=1, max_prompts=2)
+    leaving = asyncio.create_task(ask(batcher, completions(10)))
+    await until(lambda: len(sender.lists) == 1)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert sender.cancelled == [["question 0", "question 1"]]
+    assert batcher.backlog == 0
+    sender.open.set()
+    await ask(batcher, [completion("next")])
+    assert sender.lists[1:] == [["next"]]
+
+
+async def test_a_list_that_others_wait_for_is_not_cancelled() -> None:
+    sender = Sender()
+    sender.open.clear()
+    batcher = batcher_of(sender)
+    leaving, staying = (asyncio.create_task(ask(batcher, [completion(name)])) for name in "ab")
+    await until(lambda: len(sender.lists) == 1)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    sender.open.set()
+    assert by_index(await staying) == [answer_to(completion("b"))]
+    assert sender.cancelled == []
+
+
+async def test_a_fault_of_the_program_reaches_all_who_wait() -> None:
+    async def broken(indexed: Sequence[Indexed], permit: Permit) -> Arrival:
+        raise ZeroDivisionError(indexed, permit)
+
+    batcher = Batcher(broken, AdaptiveLimit(), ListBounds())
+    outcomes = await asyncio.gather(*(ask(batcher, [one]) for one in completions(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
+
+
+async def test_closing_cancels_what_is_under_way() -> None:
+    sender = Sender()
+    sender.open.clear()
+    batcher = batcher_of(sender)
+    asking = asyncio.create_task(ask(batcher, completions(2)))
+    await until(lambda: len(sender.lists) == 1)
+    await batcher.close()
+    assert sender.cancelled == [["question 0", "question 1"]]
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+@given(
+    calls=st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 30), max_size=12),  # prompts
+            st.integers(0, 4),  # turns of the event loop before asking
+            st.sampled_from([None, None, None, 0, 1, 3]),  # arrivals or turns after which it leaves
+        ),
+        max_size=8,
+    ),
+    turns=st.lists(st.integers(0, 6), max_size=30),
+    bad=st.frozensets(st.integers(0, 30).map(str), max_size=3),
+    limit=st.integers(1, 40),
+    max_prompts=st.integers(1, 8),
+)
+def test_each_question_is_answered_exactly_once_in_its_place_under_any_interleaving(
+    calls: list[tuple[list[int], int, int | None]],
+    turns: list[int],
+    bad: frozenset[str],
+    limit: int,
+    max_prompts: int,
+) -> None:
+    async def play() -> None:
+        sender = Sender(turns, bad=bad)
+        batcher = batcher_of(sender, limit=limit, max_prompts=max_prompts)
+
+        async def call(prompts: list[int], before: int) -> list[Response | BackendError]:
+            await pass_turns(before)
+            return by_index(await ask(batcher, [completion(str(number)) for number in prompts]))
+
+        async def leave(task: "asyncio.Task[list[Response | BackendError]]", after: int | None) -> None:
+            if after is not None:
+                await pass_turns(after)
+                task.cancel()
+
+        tasks = [asyncio.create_task(call(prompts, before)) for prompts, before, _ in calls]
+        leaving = [leave(task, after) for task, (_, _, after) in zip(tasks, calls, strict=True)]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*tasks, *leaving, return_exceptions=True)
+        for task, (prompts, _, _) in zip(tasks, calls, strict=True):
+            if not task.cancelled():
+                check_outcomes(task.result(), prompts, bad)
+        await pass_turns(1)
+        assert batcher.backlog == 0
+        if not bad:  # nothing is sent twice
+            sent = Counter(prompt for one in sender.lists for prompt in one)
+            assert sent <= Counter(str(number) for prompts, _, _ in calls for number in prompts)
+
+    asyncio.run(play())
+
+
+async def pass_turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def check_outcomes(outcomes: list[Response | BackendError], prompts: list[int], bad: frozenset[str]) -> None:
+    assert len(outcomes) == len(prompts)
+    for number, outcome in zip(prompts, outcomes, strict=True):
+        if str(number) in bad:
+            assert isinstance(outcome, ServerError)
+        else:
+            assert outcome == answer_to(completion(str(number)))
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=10), st.integers(0, 10_000), st.integers(0, 500))
+def test_the_parts_of_a_usage_add_up(weights: list[int], input_tokens: int, output_tokens: int) -> None:
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    assert sum(usage.split(weights), Usage()) == usage
+
+
+# --- lists of one call ----------------------------------------------------------------------------------
 
 
 def positions(lists: Sequence[Sequence[Indexed]]) -> list[list[int]]:
@@ -19,80 +283,20 @@ def test_a_list_holds_at_most_so_many_prompts() -> None:
     assert positions(into_lists(completions(7), max_prompts=3)) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-def test_no_requests_make_no_lists() -> None:
-    assert into_lists([], max_prompts=3) == []
-
-
 def test_a_list_ends_where_the_model_changes_and_the_order_is_kept() -> None:
     requests = [completion("a"), completion("b"), completion("c", model="other"), completion("d")]
-    lists = into_lists(requests, max_prompts=10)
-    assert positions(lists) == [[0, 1], [2], [3]]
-    assert [request for indexed in lists for _, request in indexed] == requests
-
-
-def test_draws_of_one_request_are_sent_apart_because_their_seeds_differ() -> None:
-    requests = [completion("a", sample_index=number) for number in range(3)]
-    assert positions(into_lists(requests, max_prompts=10)) == [[0], [1], [2]]
-
-
-class Doors:
-    """Answers the list of one request when its door is opened; remembers who was sent away."""
-
-    def __init__(self, count: int) -> None:
-        self.doors = [asyncio.Event() for _ in range(count)]
-        self.waiting: set[int] = set()
-        self.all_waiting = asyncio.Event()
-        self.cancelled: list[int] = []
-
-    async def __call__(self, indexed: Sequence[Indexed]) -> Arrival:
-        index = indexed[0][0]
-        self.waiting.add(index)
-        if len(self.waiting) == len(self.doors):
-            self.all_waiting.set()
-        try:
-            await self.doors[index].wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(index)
-            raise
-        return Arrival(outcomes=((index, Response(text=str(index), finish_reason="stop")),))
-
-
-async def test_answers_come_in_the_order_of_their_arrival() -> None:
-    doors = Doors(3)
-    arrivals = as_they_arrive(into_lists(completions(3), max_prompts=1), doors)
-    seen: list[int] = []
-    for opened in (2, 0, 1):
-        doors.doors[opened].set()
-        seen += [index for index, _ in (await anext(arrivals)).outcomes]
-    assert seen == [2, 0, 1]
-    with pytest.raises(StopAsyncIteration):
-        await anext(arrivals)
-
-
-async def test_all_lists_are_under_way_at_once() -> None:
-    doors = Doors(20)
-    doors.doors[7].set()
-    arrivals = as_they_arrive(into_lists(completions(20), max_prompts=1), doors)
-    await anext(arrivals)
-    assert doors.waiting == set(range(20))
-    await arrivals.aclose()
+    assert positions(into_lists(requests, max_prompts=10)) == [[0, 1], [2], [3]]
 
 
 async def test_stopping_early_cancels_what_is_under_way() -> None:
-    doors = Doors(4)
-    doors.doors[1].set()
-    arrivals = as_they_arrive(into_lists(completions(4), max_prompts=1), doors)
-    await anext(arrivals)
-    await arrivals.aclose()
-    assert sorted(doors.cancelled) == [0, 2, 3]
-
-
-async def test_cancelling_the_reader_cancels_what_is_under_way() -> None:
-    doors = Doors(3)
-    arrivals = as_they_arrive(into_lists(completions(3), max_prompts=1), doors)
+    sender = Sender([0, 0])
+    sender.open.clear()
+    arrivals = as_they_arrive(
+        into_lists(completions(3), max_prompts=1), lambda indexed: sender(indexed, Permit(1, 0))
+    )
     reader = asyncio.ensure_future(anext(arrivals))
-    await doors.all_waiting.wait()
+    await until(lambda: len(sender.lists) == 3)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
-    assert sorted(doors.cancelled) == [0, 1, 2]
+    assert len(sender.cancelled) == 3

@@ -52,8 +52,7 @@ def test_usages_add_up() -> None:
     assert sum([first, second], Usage()) == first + second
 
 
-def test_usage_adds_what_was_cached_and_what_is_known_to_have_cost() -> None:
-    told, untold = Usage(cached_tokens=3, cost_usd=0.25), Usage(cached_tokens=4)
-    assert told + untold == Usage(cached_tokens=7, cost_usd=0.25)
-    assert (told + told).cost_usd == 0.5
-    assert (untold + untold).cost_usd is None
+def test_usage_adds_what_was_cached_and_what_the_server_says_it_cost() -> None:
+    told = Usage(cached_tokens=3, cost_nano_usd=250)
+    assert told + Usage(cached_tokens=4) == Usage(cached_tokens=7, cost_nano_usd=250)
+    assert told + told == Usage(cached_tokens=6, cost_nano_usd=500)

@@ -219,8 +219,9 @@ async def test_an_authorization_of_one_s_own_replaces_ours_whatever_its_case(ser
 def test_headers_that_cannot_be_sent_are_refused_without_showing_them(
     given: dict[str, Any], words: str
 ) -> None:
+    way_in: dict[str, Any] = {"base_url": "http://host", **given}
     with pytest.raises(ValueError, match=words) as caught:
-        client_of(**{"base_url": "http://host", **given})
+        client_of(**way_in)
     assert "very-secret" not in str(caught.value)
 
 

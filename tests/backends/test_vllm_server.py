@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from backends.batching import ListBounds
+from backends.concurrency import AdaptiveLimit
 from backends.errors import (
     AuthenticationError,
     BackendConnectionError,
@@ -108,7 +110,7 @@ async def test_every_answer_carries_text_reason_fingerprint_and_cost(server: Fak
 
 
 async def test_lists_are_cut_at_max_prompts(server: FakeVLLM) -> None:
-    async with backend_of(server, max_prompts=4) as backend:
+    async with backend_of(server, bounds=ListBounds(max_prompts=4)) as backend:
         arrivals = await arrivals_of(backend, completions(10))
     assert sorted(len(arrival.outcomes) for arrival in arrivals) == [2, 4, 4]
     assert server.stats()["max_list"] == 4
@@ -117,7 +119,12 @@ async def test_lists_are_cut_at_max_prompts(server: FakeVLLM) -> None:
 async def test_200_prompts_are_all_in_flight_at_once(server: FakeVLLM) -> None:
     server.config(latency_seconds=60)
     requests = completions(200)
-    async with backend_of(server, max_prompts=25) as backend, aclosing(backend.answer(requests)) as arrivals:
+    limit = AdaptiveLimit(initial=200)
+    bounds = ListBounds(max_prompts=25)
+    async with (
+        backend_of(server, bounds=bounds, limit=limit) as backend,
+        aclosing(backend.answer(requests)) as arrivals,
+    ):
         reader = asyncio.ensure_future(anext(arrivals))
         await until(lambda: server.stats()["in_flight"] == 8 or reader.done())
         assert (server.stats()["in_flight"], server.stats()["prompts"]) == (8, 200)
@@ -129,7 +136,9 @@ async def test_200_prompts_are_all_in_flight_at_once(server: FakeVLLM) -> None:
 
 async def test_no_more_lists_are_open_than_allowed(server: FakeVLLM) -> None:
     server.config(latency_seconds=0.1)
-    async with backend_of(server, max_prompts=2, max_in_flight=3) as backend:
+    async with backend_of(
+        server, bounds=ListBounds(max_prompts=2), limit=AdaptiveLimit(initial=6, largest=6)
+    ) as backend:
         await responses_of(backend, completions(12))
     assert server.stats()["max_in_flight"] == 3
 
@@ -470,7 +479,7 @@ async def test_a_key_is_sent_and_shown_nowhere(server: FakeVLLM, caplog: pytest.
 
 async def test_a_server_that_is_not_there_is_looked_for_once_and_not_list_by_list() -> None:
     naps = Naps()
-    backend = VLLMServer("http://127.0.0.1:9", max_prompts=1, retrier=naps.retrier())
+    backend = VLLMServer("http://127.0.0.1:9", bounds=ListBounds(max_prompts=1), retrier=naps.retrier())
     async with backend:
         outcomes = await outcomes_of(backend, completions(50))
     assert {type(outcome) for outcome in outcomes} == {BackendConnectionError}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Outcome
+from backends.batching import ListBounds
 from backends.errors import BackendError, BadRequestError, RateLimitError
 from backends.messages import Label, Request, Response, Usage
 from backends.scripted import Script, Scripted
@@ -98,7 +99,9 @@ async def test_equal_requests_in_one_call_are_asked_once(place: Workplace) -> No
 async def test_answers_come_in_the_order_of_the_questions_whatever_comes_first(place: Workplace) -> None:
     with FakeVLLM() as server:
         server.faults([{"kind": "hang", "seconds": 0.3, "match": "question 0"}])
-        async with VLLMServer(server.base_url, max_prompts=1, retrier=Naps().retrier()) as backend:
+        async with VLLMServer(
+            server.base_url, bounds=ListBounds(max_prompts=1), retrier=Naps().retrier()
+        ) as backend:
             generate = Generator(backend=backend, lookup=Lookup(place.store))
             together = await generate(completions(4))
             alone = [

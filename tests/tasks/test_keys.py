@@ -13,8 +13,7 @@ import pytest
 import tasks.keys
 from backends.messages import Label, Message, Request, SamplingParams
 from cache.errors import UnencodableError
-from tasks.generate import key_requests
-from tasks.keys import key_of_digests, request_digests, request_key
+from tasks.keys import key_of_digests, key_requests, request_digests, request_key
 
 ROOT = Path(__file__).parents[2]
 

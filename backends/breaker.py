@@ -1,0 +1,118 @@
+"""A circuit breaker: while a server is away nobody sends, one looks whether it is back, all others wait.
+
+The pattern is Nygard's ("Release It!", 2nd edition, 2018, chapter 5), with the server's own health check in
+place of a trial request.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from backends.errors import (
+    AbortedError,
+    BackendConnectionError,
+    BackendError,
+    ServerGoneError,
+    ServerUnavailableError,
+)
+
+AWAY = (BackendConnectionError, ServerUnavailableError, AbortedError)
+"""What a server that stops, starts or is gone answers; any other failure comes from one that is there."""
+
+TRIP_AFTER = 3
+"""Failures in a row. One alone is a connection that the server closed while it was idle."""
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+class Breaker:
+    """Stands before one server.
+
+    Args:
+        server: For messages.
+        is_healthy: Asks the server once; never raises a BackendError.
+        wait_seconds: How long a server may be away; then everything that waits for it fails, at once.
+        on_return: Called when the server is back, before anything is sent to it; it may not be the same.
+        tell: Gets a sentence for the user when the waiting starts, goes on, and ends.
+        sleep: Waits; given, so that tests need no time.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        is_healthy: Callable[[], Awaitable[bool]],
+        *,
+        wait_seconds: float,
+        on_return: Callable[[], Awaitable[None]],
+        tell: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._is_healthy = is_healthy
+        self._wait_seconds = wait_seconds
+        self._on_return = on_return
+        self._tell = tell
+        self._sleep = sleep
+        self._clock = clock
+        self._failures = 0
+        self._recovery: asyncio.Task[None] | None = None
+        self._gone: BackendError | None = None
+
+    async def ready(self) -> None:
+        """Wait until the server is believed to be there.
+
+        Raises:
+            ServerGoneError: It stayed away for longer than allowed. Whoever comes later looks once more.
+            BackendError: What `on_return` found wrong with it.
+        """
+        if self._gone is not None and self._recovery is None:
+            self._open(self._gone, wait_seconds=0.0)
+        if self._recovery is not None:
+            await asyncio.shield(self._recovery)
+
+    def succeeded(self) -> None:
+        """Note that the server answered."""
+        self._failures = 0
+
+    def failed(self, error: BackendError) -> None:
+        """Note a failure; opens the circuit when there were several in a row."""
+        self._failures = self._failures + 1 if isinstance(error, AWAY) else 0
+        if self._failures >= TRIP_AFTER and self._recovery is None and self._gone is None:
+            self._open(error, wait_seconds=self._wait_seconds)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
+
+    def _open(self, error: BackendError, *, wait_seconds: float) -> None:
+        self._recovery = asyncio.ensure_future(self._recover(error, wait_seconds))
+        self._recovery.add_done_callback(self._recovered)
+
+    def _recovered(self, recovery: asyncio.Task[None]) -> None:
+        self._recovery = None
+        self._failures = 0
+        failure = asyncio.CancelledError() if recovery.cancelled() else recovery.exception()
+        self._gone = failure if isinstance(failure, BackendError) else None
+
+    async def _recover(self, error: BackendError, wait_seconds: float) -> None:
+        started = self._clock()
+        pause = FIRST_PAUSE_SECONDS
+        if wait_seconds:
+            self._tell(f"{self._server} is away ({error}); waiting up to {wait_seconds:.0f} s for it")
+        while not await self._is_healthy():
+            away = self._clock() - started
+            if away >= wait_seconds:
+                raise ServerGoneError(f"{self._server} stayed away for {self._wait_seconds:.0f} s: {error}")
+            await self._sleep(min(pause, wait_seconds - away))
+            if pause >= LONGEST_PAUSE_SECONDS:
+                self._tell(f"{self._server} is still away, {away:.0f} of {wait_seconds:.0f} s")
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await self._on_return()
+        self._tell(f"{self._server} is back after {self._clock() - started:.0f} s")

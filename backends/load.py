@@ -1,0 +1,54 @@
+"""What a vLLM server says of its own load, in a header of every answer: it queues where others refuse."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+ASK_FOR_LOAD = {"endpoint-load-metrics-format": "JSON"}
+"""Request header; the answer then carries `endpoint-load-metrics` (vLLM since 2025; others ignore it)."""
+
+CROWDED_KV_USE = 0.95
+"""Above this, requests that wait do so for room in the KV cache, and running ones may be preempted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """Requests (prompts, not lists) that wait in the server's engine, and how full its KV cache is."""
+
+    waiting: int
+    kv_use: float
+    """From 0 to 1."""
+    preemptions: int = 0
+    """Since the server started; the header has none, `/metrics` does."""
+
+
+def load_from_header(headers: Mapping[str, str]) -> Load | None:
+    """Read the header of an answer; None where the server does not send it, or in another form."""
+    written = headers.get("endpoint-load-metrics", "")
+    try:
+        metrics = json.loads(written.removeprefix("JSON "))["named_metrics"]
+        return Load(
+            waiting=int(metrics["num_requests_waiting"]), kv_use=float(metrics["kv_cache_usage_perc"])
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def load_from_metrics(text: str) -> Load | None:
+    """Read the page `/metrics`, summed over a server's engines; None where it has no such figures."""
+    sums: dict[str, float] = {}
+    for line in text.splitlines():
+        name, _, rest = line.partition("{")
+        if name in _METRICS:
+            sums[name] = sums.get(name, 0.0) + float(rest.rpartition(" ")[2])
+    if _METRICS[0] not in sums:
+        return None
+    waiting, kv_use, preemptions = (sums.get(name, 0.0) for name in _METRICS)
+    return Load(waiting=int(waiting), kv_use=kv_use, preemptions=int(preemptions))
+
+
+_METRICS = cast(
+    "tuple[str, ...]",
+    ("vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:num_preemptions_total"),
+)

@@ -1,0 +1,33 @@
+"""What a run has asked for and what it cost, counted as it goes."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from backends.messages import Usage
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Sums over one run."""
+
+    prompts: int = 0
+    """Questions put, repetitions included."""
+    hits: int = 0
+    """Questions whose answer was stored."""
+    shared: int = 0
+    """Questions that were on their way already, for this process or another."""
+    sent: int = 0
+    """Prompts that a backend answered."""
+    failed: int = 0
+    requests: int = 0
+    """HTTP requests, retries included."""
+    usage: Usage = field(default_factory=Usage)
+    waited_seconds: float = 0.0
+    """Time in which a backend was waited for, by all who waited."""
+    stand_ins: Counter[str] = field(default_factory=Counter[str])
+    """{model: questions that it answered in place of the one that was asked}"""
+
+    @property
+    def from_the_store(self) -> int:
+        """Questions that cost nothing: stored, or on their way already."""
+        return self.hits + self.shared

@@ -1,0 +1,33 @@
+"""What a vLLM server says of its load is read, whatever else it says. Texts as vLLM 0.32.0 writes them."""
+
+import pytest
+
+from backends.load import Load, load_from_header, load_from_metrics
+
+HEADER = 'JSON {"named_metrics": {"num_requests_waiting": 12.0, "kv_cache_usage_perc": 0.25}}'
+METRICS = """\
+# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="tiny"} 3.0
+vllm:num_requests_waiting{engine="1",model_name="tiny"} 4.0
+vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 3.0
+vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.5
+vllm:num_preemptions_total{engine="0",model_name="tiny"} 2.0
+"""
+
+
+def test_the_header_of_an_answer_tells_the_load() -> None:
+    assert load_from_header({"endpoint-load-metrics": HEADER}) == Load(waiting=12, kv_use=0.25)
+
+
+@pytest.mark.parametrize("header", ["", "TEXT a=1", "JSON {}", 'JSON {"named_metrics": []}', "JSON [1"])
+def test_a_server_that_says_nothing_readable_has_no_load(header: str) -> None:
+    assert load_from_header({"endpoint-load-metrics": header} if header else {}) is None
+
+
+def test_the_metrics_of_all_engines_are_added_up() -> None:
+    assert load_from_metrics(METRICS) == Load(waiting=7, kv_use=0.5, preemptions=2)
+
+
+def test_metrics_of_another_program_say_nothing() -> None:
+    assert load_from_metrics("process_open_fds 12.0\n") is None

@@ -1,0 +1,81 @@
+"""A run stops before it passes a limit, and what was answered by then is kept."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backends.messages import Response, Usage
+from backends.scripted import Scripted
+from cache.disk_store import DiskStore
+from cache.lookup import Lookup
+from tasks.budget import Budget, BudgetSpentError
+from tasks.generate import Generator
+from tests.helpers import completion, completions, sampling
+
+
+def dollars(usage: Usage) -> float:
+    return (usage.input_tokens + 10 * usage.output_tokens) / 1e6
+
+
+def test_without_limits_everything_is_admitted() -> None:
+    assert Budget().admit(completions(1000)) == 1000
+
+
+def test_requests_are_admitted_up_to_their_number() -> None:
+    budget = Budget(max_requests=5)
+    assert budget.admit(completions(3)) == 3
+    assert budget.admit(completions(3)) == 2
+    assert budget.admit(completions(3)) == 0
+
+
+def test_what_is_on_its_way_counts_with_all_it_may_cost() -> None:
+    budget = Budget(max_tokens=100)
+    requests = [completion("x" * 30, sampling=sampling(9)) for _ in range(10)]  # 10 + 1 and 9 tokens each
+    assert budget.admit(requests) == 5
+    budget.settle(requests[:5], Usage(input_tokens=25, output_tokens=5))
+    # Spent: 30. As these had 1 token for 6 characters, each of the next may cost 6 and 9.
+    assert budget.admit(requests[5:]) == 4
+    assert budget.usage == Usage(input_tokens=25, output_tokens=5)
+
+
+def test_money_is_counted_by_the_price() -> None:
+    budget = Budget(max_cost_usd=0.001, cost_of=dollars)
+    requests = [completion("x" * 297, sampling=sampling(10)) for _ in range(20)]  # 100 and 10: 0.0002 USD
+    assert budget.admit(requests) == 5
+    budget.settle(requests[:5], Usage(input_tokens=500, output_tokens=50))
+    assert budget.cost_usd == pytest.approx(0.001)
+    assert budget.admit(requests[5:]) == 0
+    assert "0.0010 USD" in str(budget.refusal())
+    assert "max_cost_usd (0.001)" in str(budget.refusal())
+
+
+@given(
+    limit=st.integers(0, 500),
+    sizes=st.lists(st.integers(0, 200), max_size=30),
+    outputs=st.lists(st.integers(1, 20), min_size=30, max_size=30),
+)
+def test_a_limit_is_never_passed_where_prompts_have_no_more_tokens_than_guessed(
+    limit: int, sizes: list[int], outputs: list[int]
+) -> None:
+    budget = Budget(max_tokens=limit)
+    for size, output in zip(sizes, outputs, strict=False):
+        request = completion("x" * size, sampling=sampling(output))
+        if budget.admit([request]):
+            budget.settle([request], Usage(input_tokens=size // 4, output_tokens=output))
+    assert budget.usage.input_tokens + budget.usage.output_tokens <= limit
+
+
+async def test_a_run_that_stops_can_go_on_where_it_was(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    backend = Scripted(lambda one: Response(text=str(one.prompt), finish_reason="stop"))
+    generator = Generator(backend=backend, lookup=Lookup(store), budget=Budget(max_requests=4))
+    with pytest.raises(ExceptionGroup, match=r"6 of 10 prompts.*max_requests \(4\)") as caught:
+        await generator(completions(10))
+    assert {type(error) for error in caught.value.exceptions} == {BudgetSpentError}
+    again = Generator(backend=backend, lookup=Lookup(store), budget=Budget(max_requests=6))
+    assert len(await again(completions(10))) == 10
+    assert again.tally.hits == 4
+    assert len(backend.asked) == 10
+    store.close()

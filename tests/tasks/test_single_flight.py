@@ -1,0 +1,222 @@
+"""A question that many put at once is asked once, whoever dies, fails or leaves meanwhile."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from backends.base import Arrival, Outcome
+from backends.errors import BadRequestError
+from backends.messages import Request, Response
+from backends.scripted import Scripted
+from cache.disk_store import DiskStore
+from cache.leases import DiskLeases
+from cache.lookup import CacheMode, Lookup
+from tasks.generate import Generator
+from tests.fake_vllm import FakeVLLMProcess
+from tests.helpers import completion, completions, until
+
+ROOT = Path(__file__).parents[2]
+ASK = completion("the one question")
+
+ASKER = """
+import asyncio, sys
+from pathlib import Path
+from backends.vllm_server import VLLMServer
+from cache.disk_store import DiskStore
+from cache.leases import DiskLeases
+from cache.lookup import Lookup
+from tasks.generate import Generator
+from tests.helpers import completions
+
+async def main(place, url, count):
+    leases = DiskLeases(Path(place) / "leases")
+    async with VLLMServer(url) as backend:
+        generator = Generator(backend=backend, lookup=Lookup(DiskStore(Path(place))), leases=leases)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        responses = await generator(completions(int(count)))
+    print(generator.tally.sent, generator.tally.shared, "|".join(one.text for one in responses), flush=True)
+    leases.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Slow(Scripted):
+    """A scripted backend that answers when its door is opened."""
+
+    def __init__(self, script: Callable[[Request], Outcome] | None = None) -> None:
+        super().__init__(script or (lambda asked: Response(text=str(asked.prompt), finish_reason="stop")))
+        self.door = asyncio.Event()
+
+    async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+        self.asked.extend(requests)
+        await self.door.wait()
+        yield Arrival(outcomes=tuple((index, self._script(one)) for index, one in enumerate(requests)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DiskStore]:
+    store = DiskStore(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def generator_of(store: DiskStore, tmp_path: Path) -> Iterator[Callable[..., Generator]]:
+    """Makes generators that share a store, as different processes would."""
+    opened: list[DiskLeases] = []
+
+    def make(backend: Scripted, mode: CacheMode = CacheMode.USE) -> Generator:
+        opened.append(DiskLeases(tmp_path / "leases"))
+        return Generator(backend=backend, lookup=Lookup(store, mode), leases=opened[-1])
+
+    yield make
+    for leases in opened:
+        leases.close()
+
+
+async def test_hundred_callers_one_flight(generator_of: Callable[..., Generator]) -> None:
+    backend = Slow()
+    generator = generator_of(backend)
+    callers = [asyncio.create_task(generator([ASK])) for _ in range(100)]
+    await until(lambda: bool(backend.asked))
+    backend.door.set()
+    answers = await asyncio.gather(*callers)
+    assert backend.asked == [ASK]
+    assert {answer.text for (answer,) in answers} == {ASK.prompt}
+    assert (generator.tally.sent, generator.tally.shared, generator.tally.hits) == (1, 99, 0)
+    await generator([ASK])
+    assert (generator.tally.sent, generator.tally.hits, generator.tally.prompts) == (1, 1, 101)
+
+
+async def test_callers_who_leave_hand_the_question_on(generator_of: Callable[..., Generator]) -> None:
+    backend = Slow()
+    generator = generator_of(backend)
+    first = asyncio.create_task(generator([ASK]))
+    await until(lambda: len(backend.asked) == 1)
+    others = [asyncio.create_task(generator([ASK])) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await until(lambda: len(backend.asked) == 2)
+    backend.door.set()
+    assert {answer.text for (answer,) in await asyncio.gather(*others)} == {ASK.prompt}
+    assert generator.tally.sent == 1
+
+
+async def test_failed_flight_is_not_remembered(generator_of: Callable[..., Generator]) -> None:
+    outcomes: list[Outcome] = [Response(text="late", finish_reason="stop"), BadRequestError("no")]
+    generator = generator_of(Scripted(lambda _: outcomes.pop()))
+    with pytest.raises(ExceptionGroup, match="no"):
+        await generator([ASK])
+    assert (await generator([ASK]))[0].text == "late"
+
+
+async def test_all_who_wait_hear_of_a_failure(generator_of: Callable[..., Generator]) -> None:
+    backend = Slow(lambda _: BadRequestError("too long"))
+    generator = generator_of(backend)
+    callers = [asyncio.create_task(generator([ASK])) for _ in range(3)]
+    await until(lambda: bool(backend.asked))
+    backend.door.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ExceptionGroup] * 3
+    assert len(backend.asked) == 1
+
+
+async def test_generators_that_share_a_store_do_not_ask_the_same(
+    generator_of: Callable[..., Generator],
+) -> None:
+    first, second = Slow(), Slow()
+    one, other = generator_of(first), generator_of(second)
+    leading = asyncio.create_task(one(completions(10)))
+    await until(lambda: len(first.asked) == 10)
+    following = asyncio.create_task(other(completions(15)))
+    await until(lambda: len(second.asked) == 5)
+    first.door.set()
+    second.door.set()
+    assert [answer.text for answer in await following] == [str(one.prompt) for one in completions(15)]
+    await leading
+    assert (one.tally.sent, other.tally.sent, other.tally.shared) == (10, 5, 10)
+
+
+async def test_a_question_that_failed_elsewhere_is_asked_here(generator_of: Callable[..., Generator]) -> None:
+    first, second = Slow(lambda _: BadRequestError("no")), Slow()
+    one, other = generator_of(first), generator_of(second)
+    leading = asyncio.create_task(one([ASK]))
+    await until(lambda: bool(first.asked))
+    following = asyncio.create_task(other([ASK]))
+    await asyncio.sleep(0.1)
+    first.door.set()
+    second.door.set()
+    with pytest.raises(ExceptionGroup):
+        await leading
+    assert (await following)[0].text == ASK.prompt
+
+
+async def test_a_cancelled_call_frees_its_leases(generator_of: Callable[..., Generator]) -> None:
+    first, second = Slow(), Slow()
+    leading = asyncio.create_task(generator_of(first)([ASK]))
+    await until(lambda: bool(first.asked))
+    following = asyncio.create_task(generator_of(second)([ASK]))
+    await asyncio.sleep(0.1)
+    leading.cancel()
+    second.door.set()
+    assert (await following)[0].text == ASK.prompt
+
+
+async def test_refresh_asks_whatever_others_are_doing(generator_of: Callable[..., Generator]) -> None:
+    first, second = Slow(), Slow()
+    second.door.set()
+    leading = asyncio.create_task(generator_of(first)([ASK]))
+    await until(lambda: bool(first.asked))
+    await generator_of(second, CacheMode.REFRESH)([ASK])
+    assert len(second.asked) == 1
+    first.door.set()
+    await leading
+
+
+def start_asker(place: Path, url: str, count: int) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", ASKER, str(place), url, str(count)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_two_processes_ask_each_question_once(tmp_path: Path) -> None:
+    with FakeVLLMProcess(latency_seconds=0.05) as server:
+        askers = [start_asker(tmp_path, server.base_url, 300) for _ in range(2)]
+        printed = [process.communicate("go\n", timeout=60)[0].split(maxsplit=2) for process in askers]
+        stats = server.stats()
+    assert printed[0][2] == printed[1][2]
+    assert stats["prompts"] == 300
+    assert sum(int(sent) for sent, *_ in printed) == 300
+
+
+def test_another_process_takes_over_when_the_asker_is_killed(tmp_path: Path) -> None:
+    with FakeVLLMProcess(latency_seconds=600) as server:
+        first = start_asker(tmp_path, server.base_url, 20)
+        assert first.stdin
+        first.stdin.write("go\n")
+        first.stdin.flush()
+        asyncio.run(until(lambda: server.stats()["prompts"] == 20))
+        second = start_asker(tmp_path, server.base_url, 20)
+        assert second.stdin
+        second.stdin.write("go\n")
+        second.stdin.flush()
+        server.config(latency_seconds=0)
+        first.kill()
+        first.communicate()
+        sent, _, texts = second.communicate(timeout=10)[0].split(maxsplit=2)
+        assert int(sent) == 20
+        assert len(texts.split("|")) == 20
+        assert server.stats()["prompts"] == 40
