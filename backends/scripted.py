@@ -5,10 +5,15 @@ from types import TracebackType
 from typing import Self
 
 from backends.base import Arrival, Outcome
-from backends.messages import Label, Request
+from backends.messages import Label, Request, Response, prompt_text
 
 Script = Callable[[Request], Outcome]
 """What to answer; returning a BackendError makes that request fail."""
+
+
+def echo(request: Request) -> Outcome:
+    """Answer with what was asked: the script of `scripted:NAME`."""
+    return Response(text=prompt_text(request), finish_reason="stop")
 
 
 class Scripted:
