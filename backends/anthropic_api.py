@@ -11,7 +11,7 @@ import anthropic
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
-from backends.base import Arrival
+from backends.base import Arrival, Hooks
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import (
     BackendTimeoutError,
@@ -19,12 +19,14 @@ from backends.errors import (
     ContentFilterError,
     ResponseFormatError,
 )
+from backends.exchanges import exchange
 from backends.failures import connection_error, status_error, trust
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Message, Request, Response, Usage
 from backends.retrying import Retrier
 
 ADDRESS = "https://api.anthropic.com"
+PATH = "/v1/messages"
 
 VERSION = "2026-10-21"
 VERSION_WITH_SAMPLING = "2023-06-01"
@@ -49,6 +51,7 @@ class AnthropicAPI:
         limits: What the account may do.
         timeout_seconds: For one HTTP request.
         retrier: How failures are tried again.
+        hooks: What the owner wants to hear of.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class AnthropicAPI:
         limits: Limits | Limiter | None = None,
         timeout_seconds: float = 600.0,
         retrier: Retrier | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self.hooks = hooks or Hooks()
         address = address_of(base_url)
         self._root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
         self._client = _AsyncClient(
@@ -104,15 +109,16 @@ class AnthropicAPI:
 
     async def _post(self, body: Body) -> tuple[list[Response], Usage]:
         version = VERSION_WITH_SAMPLING if SAMPLING & body.keys() else VERSION
-        with self._errors(sampled=version == VERSION_WITH_SAMPLING):
-            reply: object = await self._client.post(
-                "/v1/messages",
-                cast_to=cast("Any", object),
-                body=body,
-                options={"headers": {"anthropic-version": version}},
-            )
-        response, usage = parse(reply)
-        return [response], usage
+        async with exchange(self.hooks, self._root, PATH, 1) as told:
+            with self._errors(sampled=version == VERSION_WITH_SAMPLING):
+                reply: object = await self._client.post(
+                    PATH,
+                    cast_to=cast("Any", object),
+                    body=body,
+                    options={"headers": {"anthropic-version": version}},
+                )
+            response, told.usage = parse(reply)
+        return [response], told.usage
 
     @contextmanager
     def _errors(self, *, sampled: bool) -> Generator[None]:

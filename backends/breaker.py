@@ -61,7 +61,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._recovery: asyncio.Task[None] | None = None
-        self._gone: BackendError | None = None
+        self._gone: BaseException | None = None
 
     async def ready(self) -> None:
         """Wait until the server is believed to be there.
@@ -91,7 +91,7 @@ class Breaker:
             self._recovery.cancel()
             await asyncio.gather(self._recovery, return_exceptions=True)
 
-    def _open(self, error: BackendError, *, wait_seconds: float) -> None:
+    def _open(self, error: BaseException, *, wait_seconds: float) -> None:
         self._recovery = asyncio.ensure_future(self._recover(error, wait_seconds))
         self._recovery.add_done_callback(self._recovered)
 
@@ -99,9 +99,9 @@ class Breaker:
         self._recovery = None
         self._failures = 0
         failure = asyncio.CancelledError() if recovery.cancelled() else recovery.exception()
-        self._gone = failure if isinstance(failure, BackendError) else None
+        self._gone = failure
 
-    async def _recover(self, error: BackendError, wait_seconds: float) -> None:
+    async def _recover(self, error: BaseException, wait_seconds: float) -> None:
         started = self._clock()
         pause = FIRST_PAUSE_SECONDS
         if wait_seconds:

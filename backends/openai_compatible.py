@@ -8,9 +8,10 @@ from pydantic import SecretStr
 
 from backends import wire
 from backends.addresses import Address, address_of, is_at
-from backends.base import Arrival
+from backends.base import Arrival, Hooks
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import BadRequestError
+from backends.exchanges import exchange
 from backends.failures import status_error
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Request, Response, Usage
@@ -36,6 +37,7 @@ class OpenAICompatible:
         limits: What the account may do.
         timeout_seconds: For one HTTP request.
         retrier: How failures are tried again.
+        hooks: What the owner wants to hear of.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class OpenAICompatible:
         limits: Limits | Limiter | None = None,
         timeout_seconds: float = 120.0,
         retrier: Retrier | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self.hooks = hooks or Hooks()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
         self._retrier = retrier or Retrier()
@@ -79,13 +83,15 @@ class OpenAICompatible:
 
     async def _post(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         if requests[0].prompt is not None:
-            reply = await self._client.post("/v1/completions", wire.completion_body(requests))
+            path, body, parse = "/v1/completions", wire.completion_body(requests), wire.parse_completion
+        else:
+            path, body, parse = "/v1/chat/completions", wire.chat_body(requests[0]), wire.parse_chat
+            body = for_openai(body) if self._is_openai else body
+        async with exchange(self.hooks, self._client.root, path, len(requests)) as told:
+            reply = await self._client.post(path, body)
             refuse_error(reply)
-            return wire.parse_completion(requests, reply)
-        body = wire.chat_body(requests[0])
-        reply = await self._client.post("/v1/chat/completions", for_openai(body) if self._is_openai else body)
-        refuse_error(reply)
-        return wire.parse_chat(requests, reply)
+            responses, told.usage = parse(requests, reply)
+        return responses, told.usage
 
 
 def check_for_openai(request: Request) -> None:

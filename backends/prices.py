@@ -99,7 +99,9 @@ def cost_usd(usage: Usage, price: Price | None) -> float | None:
 
 
 def read_prices(path: Path) -> dict[str, Price]:
-    """Read a user's prices, JSON or YAML: {"provider:model": {"input": 2, "cached_input": 0.2, "output": 10}}
+    """Read a user's prices: {"provider:model": {"input": 2, "cached_input": 0.2, "output": 10}}.
+
+    JSON where the file's name ends so, else YAML.
 
     Raises:
         PricesError: The file cannot be read, or does not hold that.

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from backends.addresses import Address, without_credentials
-from backends.base import Backend
+from backends.base import HookedBackend, Hooks
 from backends.limiting import Limits
+from backends.retrying import Retrier
 
 OWN = "vllm"
 """The provider of names that have none."""
@@ -49,6 +50,8 @@ class Connection:
     api_key: SecretStr | None = None
     limits: Limits = field(default_factory=Limits)
     """For external APIs; a server of one's own has none."""
+    retrier: Retrier = field(default_factory=Retrier)
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +59,7 @@ class Provider:
     """What is known of a provider before it is asked."""
 
     module: str
-    open: Callable[[Any, Connection], Backend]
+    open: Callable[[Any, Connection], HookedBackend]
     """From its module, imported, and a connection."""
     base_url: str | None = None
     """Where it is unless the user says otherwise; None: the user has to."""
@@ -70,19 +73,23 @@ class Provider:
     """What to type when its module cannot be imported."""
 
 
-def _open_vllm(module: Any, to: Connection) -> Backend:  # noqa: ANN401 - a module
-    return module.VLLMServer(to.address, api_key=to.api_key)
+def _open_vllm(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
+    return module.VLLMServer(to.address, api_key=to.api_key, retrier=to.retrier, hooks=to.hooks)
 
 
-def _open_openai_compatible(module: Any, to: Connection) -> Backend:  # noqa: ANN401 - a module
-    return module.OpenAICompatible(to.address, api_key=to.api_key, limits=to.limits)
+def _open_openai_compatible(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
+    return module.OpenAICompatible(
+        to.address, api_key=to.api_key, limits=to.limits, retrier=to.retrier, hooks=to.hooks
+    )
 
 
-def _open_anthropic(module: Any, to: Connection) -> Backend:  # noqa: ANN401 - a module
-    return module.AnthropicAPI(to.address, api_key=to.api_key, limits=to.limits)
+def _open_anthropic(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
+    return module.AnthropicAPI(
+        to.address, api_key=to.api_key, limits=to.limits, retrier=to.retrier, hooks=to.hooks
+    )
 
 
-def _open_scripted(module: Any, to: Connection) -> Backend:  # noqa: ANN401 - a module
+def _open_scripted(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
     del to
     return module.Scripted(module.echo)
 
@@ -164,7 +171,7 @@ def provider_of(name: str) -> Provider:
     return PROVIDERS[name]
 
 
-def open_backend(name: str, connection: Connection) -> Backend:
+def open_backend(name: str, connection: Connection) -> HookedBackend:
     """Make the backend of a provider; it connects when it is first asked.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from backends.base import Arrival, Outcome
+from backends.base import Arrival, Hooks, Outcome
 from backends.messages import Label, Request, Response, prompt_text
 
 Script = Callable[[Request], Outcome]
@@ -20,6 +20,7 @@ class Scripted:
     """Answers by calling a function, in lists of `max_prompts`, and remembers what it was asked."""
 
     def __init__(self, script: Script, *, max_prompts: int = 32) -> None:
+        self.hooks = Hooks()
         self._script = script
         self._max_prompts = max_prompts
         self.asked: list[Request] = []

@@ -2,11 +2,13 @@
 
 from typing import cast
 
-from backends.base import Backend
+from backends.base import Backend, HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendError
-from backends.openai_compatible import OpenAICompatible
+from backends.registry import OWN, PROVIDERS, identity
+from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
-from flows.parameters import ICMParameters
+from flows.providers import base_url_of, open_provider
+from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
 
 
@@ -14,24 +16,14 @@ class RunStoppedError(RuntimeError):
     """The run cannot go on now; everything answered is stored, and running it again continues."""
 
 
-def open_backend(parameters: ICMParameters, settings: Settings) -> VLLMServer | OpenAICompatible:
+def open_backend(parameters: RunParameters, settings: Settings, hooks: Hooks | None = None) -> HookedBackend:
     """Make the backend that a run asks; it connects when it is first asked.
 
     Raises:
         SettingsError: An external API is wanted and its key is not in the environment.
     """
-    if parameters.backend == "vllm":
-        return VLLMServer(settings.base_url, api_key=settings.api_key)
-    if settings.openai_api_key is None:
-        raise SettingsError(
-            "backend is 'openai' and OPENAI_API_KEY is not set; set it, then `make up` hands it to the worker"
-        )
-    return OpenAICompatible(
-        settings.openai_base_url,
-        api_key=settings.openai_api_key,
-        requests_per_minute=settings.openai_requests_per_minute,
-        max_in_flight=settings.openai_max_in_flight,
-    )
+    retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
+    return open_provider(parameters.backend, settings, retrier=retrier, hooks=hooks)
 
 
 async def served_model(backend: Backend) -> str:
@@ -55,29 +47,28 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-def revision_in_key(parameters: ICMParameters, settings: Settings) -> str | None:
+def revision_in_key(parameters: RunParameters, settings: Settings) -> str | None:
     """Return what tells weights of one name apart in the keys.
 
     What an API calls a model is kept apart from what a vLLM server calls so.
     """
-    if parameters.backend == "openai":
-        return f"{settings.openai_base_url}#{parameters.revision or ''}"
-    return parameters.revision
+    if parameters.backend == OWN:
+        return parameters.revision
+    who = identity(parameters.backend, base_url_of(parameters.backend, settings))
+    return f"{who}#{parameters.revision or ''}"
 
 
-def server_gone(
-    parameters: ICMParameters, settings: Settings, group: BaseExceptionGroup[BaseException]
-) -> str:
+def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:
     """Say that nobody answers any more, and how to go on."""
-    what = _first(group)
     stored = "then run this again: everything answered so far is stored"
-    if parameters.backend == "openai":
-        return f"{what}; check OPENAI_BASE_URL, {stored}"
+    if parameters.backend != OWN:
+        return f"{what}; check {PROVIDERS[parameters.backend].variables}BASE_URL, {stored}"
     here = f"VLLM_BASE_URL (now {settings.base_url})"
     return f"{what}; start a server with `make up` or point {here} at one, {stored}"
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
+    """Return the first error of a group of groups."""
     if isinstance(error, BaseExceptionGroup):
-        return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+        return first_error(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return error

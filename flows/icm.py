@@ -16,17 +16,15 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from backends.errors import BackendConnectionError
-from cache.disk_store import DiskStore
-from cache.lookup import CacheMode, Lookup
-from flows.answering import RunStoppedError, open_backend, revision_in_key, served_model, server_gone
+from cache.lookup import CacheMode
+from flows.answering import revision_in_key, served_model
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
+from flows.run import Run, open_run, show_estimate
 from flows.settings import Settings, SettingsError, load_settings
-from tasks.batches import TaskAsk
 from tasks.generate import Generator
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
@@ -49,30 +47,19 @@ async def icm(parameters: ICMParameters) -> Summary:
     parameters = await with_deployment_defaults(parameters)
     settings = load_settings()
     train, test = await anyio.to_thread.run_sync(load_splits, parameters, settings)
-    store = DiskStore(settings.store)
-    backend = open_backend(parameters, settings)
-    generator = Generator(
-        backend=backend, lookup=Lookup(store, parameters.cache_mode), keep_text=parameters.keep_prompts
-    )
-    try:
-        async with backend:
-            result = await label(parameters, settings, train, test, generator)
-    except* BackendConnectionError as group:
-        raise RunStoppedError(server_gone(parameters, settings, group)) from group
-    finally:
-        store.close()
+    async with open_run(parameters, settings) as run:
+        result = await label(parameters, run, train, test)
+        if run.estimator:
+            return await show_estimate(run)
     return await publish(result, settings)
 
 
 async def label(
-    parameters: ICMParameters,
-    settings: Settings,
-    train: Sequence[Claim],
-    test: Sequence[Claim],
-    generator: Generator,
+    parameters: ICMParameters, run: Run, train: Sequence[Claim], test: Sequence[Claim]
 ) -> ICMResult:
     """Search and evaluate; the part of the flow that asks the model."""
     started = time.monotonic()
+    generator = run.generator
     drawn = draw(
         train,
         size=parameters.num_claims,
@@ -81,10 +68,10 @@ async def label(
         seed=parameters.seed,
     )
     keys = consistency_keys(drawn.claims, parameters.consistency)
-    prompter = await _prompter(parameters, settings, drawn, generator)
+    prompter = await _prompter(parameters, run.settings, drawn, generator)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
-    ask = TaskAsk(generator, results=settings.store / "results", title=progress.title)
+    ask = run.ask(progress.title)
     await progress.start()
     search = Search(drawn, keys, prompter, parameters.search_settings(), ask)
     steps = await _searched(search, progress)

@@ -1,19 +1,16 @@
 """What a user can set for an ICM run; rendered as a form in the Prefect UI."""
 
-import difflib
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from cache.lookup import CacheMode
+from flows.run_parameters import RunParameters
 from tasks.icm.consistency import Consistency
 from tasks.icm.search import SearchSettings
 
 
-class ICMParameters(BaseModel):
+class ICMParameters(RunParameters):
     """Parameters of one ICM search and its evaluation."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     dataset: Literal["truthfulqa", "general_knowledge", "file"] = Field(
         default="truthfulqa",
@@ -22,12 +19,6 @@ class ICMParameters(BaseModel):
     )
     train_path: str | None = Field(default=None, description="JSON or JSONL file of claims to label")
     test_path: str | None = Field(default=None, description="JSON or JSONL file of claims to evaluate on")
-    backend: Literal["vllm", "openai"] = Field(
-        default="vllm",
-        description="vllm, or openai: the API at OPENAI_BASE_URL, for money",
-    )
-    model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
-    revision: str | None = Field(default=None, description="Which weights, where the name does not say it")
     num_claims: int = Field(default=256, ge=1, description="Claims to label")
     group_size: int = Field(default=4, ge=1, description="Claims with one consistency_id")
     num_seeds: int = Field(default=8, ge=2, description="Claims that start with a random label; even")
@@ -57,17 +48,6 @@ class ICMParameters(BaseModel):
     )
     seed: int = Field(default=27565976, ge=0)
     test_claims: int | None = Field(default=None, ge=0, description="Test claims to evaluate on; empty: all")
-    cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")
-    keep_prompts: bool = Field(default=False, description="Store the text of prompts, not their digest only")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_names(cls, given: object) -> object:
-        for name in cast("dict[str, object]", given) if isinstance(given, dict) else ():
-            if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0)[0]
-                raise ValueError(f"there is no parameter {name!r}; the closest is {close!r}")
-        return cast("object", given)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -85,8 +65,6 @@ class ICMParameters(BaseModel):
                 f"final_temperature ({self.final_temperature:g}) is above initial_temperature "
                 f"({self.initial_temperature:g}); it is where the temperature stops falling"
             )
-        if self.backend == "openai" and not self.model:
-            raise ValueError("backend is 'openai'; name the model")
         if self.dataset == "file" and not self.train_path:
             raise ValueError("dataset is 'file'; give train_path")
         return self

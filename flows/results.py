@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cache.keys import make_key
 from flows.parameters import ICMParameters
+from flows.run_parameters import STEERING
 from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore, accuracy
 from tasks.icm.scoring import margin
@@ -95,7 +96,8 @@ class ICMResult:
         return (
             f"{len(self.final.assigned)} of {len(self.claims)} claims labelled ({right}); "
             f"test accuracy: {tests or 'not evaluated'}; "
-            f"{self.tally.sent} prompts sent, {self.tally.hits} answered from the store, {self.seconds:.0f} s"
+            f"{self.tally.sent} prompts sent, {self.tally.from_the_store} answered from the store, "
+            f"{self.seconds:.0f} s"
         )
 
 
@@ -136,7 +138,7 @@ def label_rows(result: ICMResult) -> list[dict[str, object]]:
 
 def run_directory(runs: Path, result: ICMResult) -> Path:
     """Return the folder of a run: the same for the same parameters, model and data, as in a resumed run."""
-    plain = result.parameters.model_dump(mode="json", exclude={"cache_mode", "keep_prompts"})
+    plain = result.parameters.model_dump(mode="json", exclude=set(STEERING))
     key = make_key("icm-run", 1, [plain, result.model, result.data])
     return runs / f"icm-{result.parameters.dataset}-{key[:10]}"
 
@@ -156,7 +158,7 @@ def record_cost(result: ICMResult, directory: Path, now: datetime) -> list[dict[
         "time": now.isoformat(timespec="seconds"),
         "flow_run_id": result.flow_run_id,
         "prompts_sent": result.tally.sent,
-        "from_the_store": result.tally.hits,
+        "from_the_store": result.tally.from_the_store,
         "requests": result.tally.requests,
         "input_tokens": result.tally.usage.input_tokens,
         "output_tokens": result.tally.usage.output_tokens,

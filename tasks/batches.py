@@ -8,10 +8,11 @@ import anyio.to_thread
 from prefect import task
 from prefect.filesystems import LocalFileSystem
 
+from backends.base import Outcome
 from backends.messages import Request, Response
 from cache.keys import Key, make_key
 from cache.lookup import CacheMode
-from tasks.generate import Generator
+from tasks.generate import Generator, all_answered
 from tasks.keys import KeyedRequest, key_requests
 from tasks.policies import ByContentKey
 
@@ -26,8 +27,8 @@ class Batch:
         self.title = title
         self.keyed = keyed
         self.generator = generator
-        self.responses: list[Response] | None = None
-        """The answers, if Prefect ran the task; it skips it when it has the receipt."""
+        self.outcomes: list[Outcome] | None = None
+        """What came of it, if Prefect ran the task; it skips it when it has the receipt."""
         self.key: Key = make_key("batch", 1, [one.key for one in keyed])
 
 
@@ -65,9 +66,12 @@ def _only_json(record: bytes) -> bytes:
     result_serializer="json",
 )
 async def ask_batch(batch: Batch) -> dict[str, int]:
-    """Answer a batch. The result is a receipt: the answers are in the store, sealed, and nowhere else."""
-    batch.responses = await batch.generator.answer(batch.keyed, batch.title)
-    return {"answered": len(batch.responses)}
+    """Answer a batch. The result is a receipt: the answers are in the store, sealed, and nowhere else.
+
+    A batch that partly failed is a failed task, so it is no receipt, and a rerun asks again for the rest.
+    """
+    batch.outcomes = await batch.generator.outcomes(batch.keyed, batch.title)
+    return {"answered": len(all_answered(batch.keyed, batch.outcomes, batch.title))}
 
 
 class TaskAsk:
@@ -96,9 +100,20 @@ class TaskAsk:
     async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
         """Answer requests, in their order; see `Generator`."""
         keyed = await anyio.to_thread.run_sync(key_requests, requests)
+        return all_answered(keyed, await self._outcomes(keyed, purpose), purpose)
+
+    async def outcomes(self, requests: Sequence[Request], *, purpose: str) -> list[Outcome]:
+        """Return an answer or a reason for each request, in their order."""
+        return await self._outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
+
+    async def _outcomes(self, keyed: Sequence[KeyedRequest], purpose: str) -> list[Outcome]:
         if len(keyed) < MIN_TASK_REQUESTS:
-            return await self._generator.answer(keyed, purpose)
+            return await self._generator.outcomes(keyed, purpose)
         batch = Batch(self._title(purpose), keyed, self._generator)
-        await self._task(batch)
+        try:
+            await self._task(batch)
+        except ExceptionGroup:
+            if batch.outcomes is None:
+                raise
         # A skipped task has its answers in the store; what is damaged there is noticed, as always.
-        return batch.responses or await self._generator.answer(keyed, purpose)
+        return batch.outcomes or await self._generator.outcomes(keyed, purpose)

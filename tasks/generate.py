@@ -69,16 +69,7 @@ class Generator:
 
     async def answer(self, keyed: Sequence[KeyedRequest], purpose: str = "") -> list[Response]:
         """Answer requests whose keys are known; otherwise as calling this object."""
-        outcomes = await self.outcomes(keyed, purpose)
-        errors = {
-            one: outcome
-            for one, outcome in zip(keyed, outcomes, strict=True)
-            if isinstance(outcome, BackendError)
-        }
-        if errors:
-            what = f"{len(errors)} of {len(keyed)} prompts have no answer ({purpose or 'asked'})"
-            raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
-        return [outcome for outcome in outcomes if isinstance(outcome, Response)]
+        return all_answered(keyed, await self.outcomes(keyed, purpose), purpose)
 
     async def outcomes(self, keyed: Sequence[KeyedRequest], purpose: str = "") -> list[Outcome]:
         """Return an answer or a reason for each request, in their order.
@@ -223,6 +214,23 @@ class Generator:
                 error = f"{type(outcome).__name__}: {outcome}"
                 rows.append({**row, "outcome": "failed", "seconds": round(seconds, 4), "error": error})
         self.journal.write(rows)
+
+
+def all_answered(keyed: Sequence[KeyedRequest], outcomes: Sequence[Outcome], purpose: str) -> list[Response]:
+    """Return the responses, if all outcomes are responses.
+
+    Raises:
+        ExceptionGroup: Of the errors of those that are not.
+    """
+    errors = {
+        one: outcome
+        for one, outcome in zip(keyed, outcomes, strict=True)
+        if isinstance(outcome, BackendError)
+    }
+    if errors:
+        what = f"{len(errors)} of {len(keyed)} prompts have no answer ({purpose or 'asked'})"
+        raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
+    return [outcome for outcome in outcomes if isinstance(outcome, Response)]
 
 
 def _noted(errors: Mapping[KeyedRequest, BackendError]) -> list[BackendError]:

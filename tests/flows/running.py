@@ -116,7 +116,7 @@ class PrefectServer:
         def ended() -> list[str] | None:
             body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
             runs = self.call("POST", "/task_runs/filter", body)
-            states = [run["state"]["name"] for run in runs if run["state_type"] in TERMINAL]
+            states = [run["state"]["name"] for run in runs if run["state"] and run["state_type"] in TERMINAL]
             return states if len(states) >= count else None
 
         return wait_for(ended, f"{count} task runs of flow run {flow_run_id}")

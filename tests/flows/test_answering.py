@@ -1,13 +1,12 @@
 """Facts about who answers a run."""
 
 import pytest
-from pydantic import SecretStr
 
 from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from flows.answering import open_backend, revision_in_key, served_model, server_gone
+from flows.answering import first_error, open_backend, revision_in_key, served_model, server_gone
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
 from tests.fake_vllm import FakeVLLM
@@ -16,8 +15,9 @@ VLLM = ICMParameters()
 API = ICMParameters(backend="openai", model="m")
 
 
-def test_the_vllm_server_answers_unless_an_api_is_chosen() -> None:
-    keyed = Settings().model_copy(update={"openai_api_key": SecretStr("sk-secret")})
+def test_the_vllm_server_answers_unless_an_api_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    keyed = Settings()
     assert isinstance(open_backend(VLLM, keyed), VLLMServer)
     assert isinstance(open_backend(API, keyed), OpenAICompatible)
 
@@ -34,9 +34,9 @@ def test_an_api_needs_a_model_by_name() -> None:
 
 def test_one_name_is_not_one_key_at_an_api_and_at_a_vllm_server() -> None:
     assert revision_in_key(VLLM, Settings()) is None
-    assert revision_in_key(API, Settings()) == "https://api.openai.com#"
+    assert revision_in_key(API, Settings()) == "openai@api.openai.com/v1#"
     pinned = API.model_copy(update={"revision": "2026-01"})
-    assert revision_in_key(pinned, Settings()) == "https://api.openai.com#2026-01"
+    assert revision_in_key(pinned, Settings()) == "openai@api.openai.com/v1#2026-01"
 
 
 async def test_the_only_served_model_is_taken_and_of_several_none() -> None:
@@ -60,7 +60,7 @@ def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
 ) -> None:
     inner = ExceptionGroup("some", [BackendConnectionError("no connection to x")])
     nested = ExceptionGroup("all", [inner])
-    told = server_gone(parameters, Settings(), nested)
+    told = server_gone(parameters, Settings(), first_error(nested))
     assert told.startswith("no connection to x;")
     assert variable in told
     assert "stored" in told

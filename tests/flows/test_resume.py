@@ -134,14 +134,13 @@ def test_the_answered_lists_of_an_unfinished_batch_are_kept(
     """A batch of 33 prompts is two lists; Prefect knows nothing of the one that came before the kill."""
     place, victim = new_place(), next_victim()
     parameters = {**PARAMETERS, "test_claims": 33}
-    last = DATA[32]["choice"]
+    *first_list, last = sorted(DATA[:33], key=zero_shot)  # as lists are: neighbours share beginnings
     fake.reset()
-    fake.faults([{"kind": "hang", "seconds": 300, "match": last}])
+    fake.faults([{"kind": "hang", "seconds": 300, "match": last["choice"]}])
     victim.start(place, {**parameters, "keep_prompts": True})
 
     def half_is_stored() -> bool:
-        zero_shot = [zero_shot_digest(claim) for claim in DATA[:32]]
-        return set(zero_shot) <= stored_prompts(place.store)
+        return {prompt_digest(zero_shot(claim)) for claim in first_list} <= stored_prompts(place.store)
 
     wait_for(lambda: not fake.stats()["faults_left"], "the last list", pause=0.05)
     wait_for(half_is_stored, "the first list of the batch to be stored")
@@ -150,7 +149,7 @@ def test_the_answered_lists_of_an_unfinished_batch_are_kept(
     before, stored = fake.stats(), stored_prompts(place.store)
     resumed = process.run(place, parameters).require_completed()
     assert not asked_again(before, fake.stats()) & stored
-    assert zero_shot_digest(DATA[32]) in asked_again(before, fake.stats())
+    assert prompt_digest(zero_shot(last)) in asked_again(before, fake.stats())
     assert resumed.bytes_of(*FOUND) == undisturbed.outcome.bytes_of(*FOUND)
 
 
@@ -160,6 +159,6 @@ DATA: list[JsonObject] = [
 ]
 
 
-def zero_shot_digest(claim: JsonObject) -> str:
+def zero_shot(claim: JsonObject) -> str:
     question, choice = claim["question"], claim["choice"]
-    return prompt_digest(f"Question: {question}\nClaim: {choice}\nI think this claim is")
+    return f"Question: {question}\nClaim: {choice}\nI think this claim is"
