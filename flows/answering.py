@@ -4,10 +4,10 @@ from typing import cast
 
 from backends.base import Backend, HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendError
-from backends.registry import OWN, PROVIDERS, identity
+from backends.registry import OWN, PROVIDERS
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
-from flows.providers import base_url_of, open_provider
+from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
 
@@ -52,10 +52,7 @@ def revision_in_key(parameters: RunParameters, settings: Settings) -> str | None
 
     What an API calls a model is kept apart from what a vLLM server calls so.
     """
-    if parameters.backend == OWN:
-        return parameters.revision
-    who = identity(parameters.backend, base_url_of(parameters.backend, settings))
-    return f"{who}#{parameters.revision or ''}"
+    return revision_in_keys(parameters.backend, parameters.revision, settings)
 
 
 def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from backends.addresses import Address
 from backends.base import HookedBackend, Hooks
-from backends.registry import OWN, Connection, ModelNameError, NotInstalledError, open_backend, provider_of
+from backends.registry import (
+    OWN,
+    Connection,
+    ModelNameError,
+    NotInstalledError,
+    identity,
+    open_backend,
+    provider_of,
+)
 from backends.retrying import Retrier
 from flows.settings import GENERAL, APISettings, Settings, SettingsError
 
@@ -69,6 +77,17 @@ def base_url_of(name: str, settings: Settings) -> str:
     if found is None:
         raise SettingsError(f"{provider.variables}BASE_URL is not set; {name!r} is wherever it says")
     return found
+
+
+def revision_in_keys(name: str, revision: str | None, settings: Settings) -> str | None:
+    """Return what tells models of one name apart in keys: a revision, and for an API who it is.
+
+    Raises:
+        SettingsError: Only the user can know where the API is, and has not said so.
+    """
+    if name == OWN:
+        return revision
+    return f"{identity(name, base_url_of(name, settings))}#{revision or ''}"
 
 
 def _own_trust(settings: Settings) -> bool | Path:

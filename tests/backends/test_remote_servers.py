@@ -22,6 +22,8 @@ from backends.errors import BackendConnectionError, BackendError, BadRequestErro
 from backends.openai_client import OpenAIClient
 from backends.openai_compatible import OpenAICompatible
 from backends.retrying import RetryPolicy
+from backends.serving.errors import ServerUnavailableError
+from backends.serving.server import served_models
 from backends.vllm_server import VLLMServer
 from tests.helpers import Naps, chat, error_of
 from tests.serving import Served
@@ -166,6 +168,27 @@ async def test_every_backend_takes_an_authority(tls_server: Echo, ca_file: Path)
             async with backend:
                 error = await error_of(backend, chat("hi"))  # the echo is no model
             assert isinstance(error, CertificateError) != trusted
+
+
+def test_what_a_server_serves_can_be_asked_through_all_of_it(authority: trustme.CA, ca_file: Path) -> None:
+    async def models(request: Request) -> Response:
+        known = request.headers.get("x-token") == "abc" and request.headers["authorization"].startswith(
+            "Basic "
+        )
+        return JSONResponse({"data": [{"id": "tiny"}]} if known else {}, status_code=200 if known else 401)
+
+    app = Starlette(routes=[Route("/team/v1/models", models)])
+    issued = authority.issue_cert("127.0.0.1")
+    with issued.private_key_and_cert_chain_pem.tempfile() as pem, Served(app, ssl_certfile=pem) as served:
+        url = f"https://me:{SECRETS['password']}@127.0.0.1:{served.port}/team/v1"
+        address = Address(base_url=url, headers={"X-Token": "abc"}, verify=ca_file)
+        assert served_models(address, None) == ["tiny"]
+        with pytest.raises(ServerUnavailableError, match="VLLM_CA_FILE") as untrusted:
+            served_models(url, None)
+        with pytest.raises(ServerUnavailableError, match="all mean the Authorization") as twice:
+            served_models(address, "sk-1")
+    for caught in (untrusted, twice):
+        assert SECRETS["password"] not in "".join(traceback.format_exception(caught.value))
 
 
 # --- addresses and headers ------------------------------------------------------------------------------
