@@ -59,8 +59,17 @@ fix: client-env ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: client-env ## measure the engine's own cost
+bench: client-env ## measure the engine: its own cost, its throughput beside a script by hand, its keys
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.key_probe
+	$(BIN)/python -m bench.throughput
+
+.PHONY: bench-throughput bench-lists
+bench-throughput: client-env ## measure only the throughput; about five minutes
+	$(BIN)/python -m bench.throughput
+
+bench-lists: client-env ## compare list sizes on the vLLM server that runs; about four minutes
+	$(BIN)/python -m bench.lists
 
 clean: ## stop everything; remove .venv, state and caches, but no stored answers and no vLLM environment
 	@test ! -x $(FLOWS) || $(FLOWS) down

@@ -1,11 +1,10 @@
-"""Finds the tokens that say a label: every single token whose text, stripped and lower-cased, is it."""
+"""Finds the tokens that say a label: every single token whose text, stripped and lower-cased, is it.
+
+Libraries are imported where they are used: what was found is stored, so few runs look again.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
-from tokenizers import Tokenizer
 
 from backends.errors import BadRequestError
 from backends.messages import Label
@@ -22,6 +21,9 @@ def tokenizer_file(root: str) -> Path | None:
     Args:
         root: What a server calls the origin of its weights: a folder, or a name on the Hugging Face hub.
     """
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - see above
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
     if (in_folder := Path(root, "tokenizer.json")).is_file():
         return in_folder
     try:
@@ -37,6 +39,8 @@ def labels_from_tokenizer(file: Path, texts: Sequence[str]) -> tuple[Label, ...]
     Raises:
         BadRequestError: A label is no single token of this model, or there are too many such tokens.
     """
+    from tokenizers import Tokenizer  # noqa: PLC0415 - see above
+
     tokenizer = Tokenizer.from_file(str(file))
     wanted: dict[str, list[int]] = {text.lower(): [] for text in texts}
     for token_id in range(tokenizer.get_vocab_size(with_added_tokens=False)):

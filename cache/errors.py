@@ -5,6 +5,7 @@ CacheError
 + CacheMissError          a replay found nothing
 + CorruptEntryError       an entry whose digest does not fit its bytes
 + StoreUnavailableError   the store cannot be opened, read or written
+  + StoreDamagedError     because the bytes of its database are wrong
 """
 
 
@@ -26,3 +27,7 @@ class CorruptEntryError(CacheError):
 
 class StoreUnavailableError(CacheError):
     """The store cannot be opened, read or written; nothing is skipped silently, since that costs twice."""
+
+
+class StoreDamagedError(StoreUnavailableError):
+    """The database is damaged outside of its entries, so that SQLite cannot go on."""

@@ -1,16 +1,16 @@
-"""The command line: `vllm-flows up | down | status | demo | model`."""
+"""The command line: `vllm-flows up | down | status | demo | model | cache`."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 
 import typer
 from rich.console import Console
 
-from backends.serving.errors import ServingError
+from flows import cache_cli
 from flows.services import control, demo_run, launch
 from flows.services.settings import ServiceSettings
 from flows.services.terminal import Terminal
+from flows.told import in_one_sentence
 
 Command = Callable[[ServiceSettings, Mapping[str, str], Terminal], None]
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # an API key may be among them
 )
+app.add_typer(cache_cli.app, name="cache")
 
 
 @app.command()
@@ -60,19 +61,10 @@ def model() -> None:
 
 def _run(command: Command) -> None:
     """Run a command; an error that we understand is one sentence and exit code 1, never a traceback."""
-    try:
+    with in_one_sentence("what was started goes on, `vllm-flows down` stops it"):
         settings = ServiceSettings.from_environ(os.environ)
         with Terminal(Console(stderr=True)) as terminal:
             command(settings, os.environ, terminal)
-    except ServingError as error:
-        typer.echo(f"vllm-flows: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        typer.echo(f"vllm-flows: {error.filename or 'the disk'}: {error.strerror}.", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("vllm-flows: stopped; what was started goes on, `vllm-flows down` stops it.", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

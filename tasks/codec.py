@@ -5,7 +5,9 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from backends.messages import Label, Request, Response, TokenLogprob
 from cache.errors import CorruptEntryError
@@ -74,6 +76,7 @@ def encode_entry(
     entry: dict[str, object] = {
         "response": response_to_json(response),
         "digests": {field: value[:8].hex() for field, value in digests.items()},
+        "model": request.model,
     }
     if keep_text:
         entry["request"] = asdict(request)
@@ -90,6 +93,8 @@ class Entry(TypedDict):
 
     response: ResponseJSON
     digests: dict[str, str]
+    model: NotRequired[str]
+    """Missing in entries of earlier versions."""
     request: NotRequired[dict[str, object]]
 
 
@@ -117,6 +122,24 @@ def decode_labels(written: bytes) -> tuple[Label, ...]:
     """Read what `encode_labels` wrote."""
     pairs = cast("list[tuple[str, list[int]]]", json.loads(written))
     return tuple(Label(text=text, token_ids=tuple(token_ids)) for text, token_ids in pairs)
+
+
+class Note(TypedDict):
+    """What the program remembers for itself, as JSON values."""
+
+    note: str
+    """What kind of thing it is."""
+    content: object
+
+
+def encode_note(kind: str, content: object) -> bytes:
+    """Write a note."""
+    return _json(Note(note=kind, content=content))
+
+
+def decode_note(written: bytes) -> object:
+    """Read the content of what `encode_note` wrote."""
+    return cast("Note", json.loads(written))["content"]
 
 
 def _json(value: object) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows import cache_cli
 from flows.parameters import ICMParameters
 from tasks.icm.claims import load_claims
 
@@ -22,6 +23,17 @@ def test_every_make_command_is_there() -> None:
     assert {"demo", "up", "down", "test", "check", "bench", "status"} <= named
     for target in named:
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_every_cache_command_is_there() -> None:
+    named = set(re.findall(r"vllm-flows cache ([a-z]+)", README))
+    assert named == {
+        command.name or command.callback.__name__
+        for command in cache_cli.app.registered_commands
+        if command.callback
+    } - {"show", "import"}
+    for command in ("show", "import"):
+        assert f"`{command} " in README
 
 
 def test_every_deployment_is_there() -> None:

@@ -99,7 +99,8 @@ def test_missing_parents_are_made(tmp_path: Path) -> None:
 
 
 def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
-    """A store that diskcache made, with a limit of 1 KB, keeps a thousand times as much."""
+    """A store that somebody gave a limit of 1 KB keeps a thousand times as much."""
+    DiskStore(tmp_path).close()
     other = diskcache.Cache(
         str(tmp_path), size_limit=1024, cull_limit=10, eviction_policy="least-recently-stored"
     )
@@ -113,7 +114,8 @@ def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
 
 def test_every_entry_is_inside_the_database(store: DiskStore) -> None:
     store.put({ONE: bytes(200_000)})  # diskcache itself puts values above 32 KB into files of their own
-    assert {path.name for path in store.directory.iterdir()} <= {"cache.db", "cache.db-wal", "cache.db-shm"}
+    names = {path.name for path in store.directory.iterdir()}
+    assert names <= {"store.json", "cache.db", "cache.db-wal", "cache.db-shm"}
 
 
 def test_closing_leaves_everything_in_the_database_file(store: DiskStore, tmp_path: Path) -> None:
@@ -240,9 +242,15 @@ def test_the_payload_is_live(tmp_path: Path) -> None:
     assert (tmp_path / "trace").exists()
 
 
+def stranger_in(directory: Path, **settings: Any) -> diskcache.Cache:  # noqa: ANN401 - its settings
+    """Another program that writes into a store with diskcache's own ways."""
+    DiskStore(directory).close()
+    return diskcache.Cache(str(directory), **settings)
+
+
 def test_a_pickled_value_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    stranger = diskcache.Cache(str(tmp_path / "store"))
+    stranger = stranger_in(tmp_path / "store")
     stranger.set(ONE, Payload(trace))
     stranger.close()
     store = DiskStore(tmp_path / "store")
@@ -254,7 +262,7 @@ def test_a_pickled_value_is_refused_and_never_unpickled(tmp_path: Path) -> None:
 
 def test_a_pickled_value_in_a_file_of_its_own_is_never_unpickled(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    stranger = diskcache.Cache(str(tmp_path / "store"), disk_min_file_size=0)
+    stranger = stranger_in(tmp_path / "store", disk_min_file_size=0)
     stranger.set(ONE, Payload(trace))
     stranger.close()
     assert DiskStore(tmp_path / "store").get([ONE]) == Found(entries={}, damaged=(ONE,))
@@ -263,7 +271,7 @@ def test_a_pickled_value_in_a_file_of_its_own_is_never_unpickled(tmp_path: Path)
 
 def test_a_pickled_key_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    stranger = diskcache.Cache(str(tmp_path / "store"))
+    stranger = stranger_in(tmp_path / "store")
     stranger.set(Payload(trace), b"value")
     stranger.close()
     store = DiskStore(tmp_path / "store")
@@ -275,7 +283,7 @@ def test_a_pickled_key_is_refused_and_never_unpickled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["text", b"bytes", b"x" * 100_000, 7, 0.5])
 def test_a_stranger_s_plain_value_is_no_entry(tmp_path: Path, value: object) -> None:
-    stranger = diskcache.Cache(str(tmp_path))
+    stranger = stranger_in(tmp_path)
     stranger.set(ONE, value)
     stranger.close()
     assert DiskStore(tmp_path).get([ONE]) == Found(entries={}, damaged=(ONE,))
@@ -284,12 +292,16 @@ def test_a_stranger_s_plain_value_is_no_entry(tmp_path: Path, value: object) -> 
 # --- places ---------------------------------------------------------------------------------------------
 
 
-def refused(directory: Path) -> str:
+ROOM = "make room, mend the permissions, or name another place in VLLM_FLOWS_STORE"
+VERIFY = "`vllm-flows cache verify` says what is damaged and what to do"
+
+
+def refused(directory: Path, advice: str = ROOM) -> str:
     with pytest.raises(StoreUnavailableError) as caught:
         DiskStore(directory, wait_seconds=0.1)
     text = str(caught.value)
     assert text.startswith(f"the store in {directory} cannot be opened: ")
-    assert text.endswith("; make room, mend the permissions, or name another place in VLLM_FLOWS_STORE")
+    assert text.endswith(f"; {advice}")
     assert "\n" not in text
     return text
 
@@ -307,16 +319,18 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_sentence() -> None:
 
 def test_a_file_that_is_no_database_is_refused_in_one_sentence_and_kept(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_text("my diary, " * 1000)
-    assert "file is not a database" in refused(tmp_path)
+    assert "file is not a database" in refused(tmp_path, VERIFY)
     assert (tmp_path / "cache.db").read_text() == "my diary, " * 1000
 
 
-def test_a_database_of_something_else_is_refused_or_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "cache.db")
     with connection:
         connection.execute("CREATE TABLE Cache (name TEXT)")
         connection.execute("INSERT INTO Cache VALUES ('mine')")
-    refused(tmp_path)
+    assert "its database is of another program" in refused(
+        tmp_path, "name another folder in VLLM_FLOWS_STORE"
+    )
     assert connection.execute("SELECT name FROM Cache").fetchall() == [("mine",)]
     connection.close()
 
@@ -337,6 +351,20 @@ def test_a_store_that_broke_while_open_fails_in_one_sentence(store: DiskStore) -
         store.delete([ONE])
     with pytest.raises(StoreUnavailableError, match="cannot be read"):
         list(store.keys())
+
+
+def test_a_writer_that_never_ends_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store", wait_seconds=0.1)
+    store.put({ONE: b"1"})
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            StoreUnavailableError, match="is locked; another process is writing, so try again"
+        ):
+            store.put({TWO: b"2"})
+        assert store.get([ONE]).entries == {ONE: b"1"}
+    store.put({TWO: b"2"})
+    assert store.get([ONE, TWO]).entries == {ONE: b"1", TWO: b"2"}
 
 
 def test_a_row_that_names_a_file_elsewhere_removes_nothing(tmp_path: Path) -> None:

@@ -51,12 +51,13 @@ def test_not_a_number_is_never_stored() -> None:
         encode_entry(ASK, request_digests(ASK), response, keep_text=False)
 
 
-def test_an_entry_is_compressed_json_with_the_digests_of_the_request() -> None:
+def test_an_entry_is_compressed_json_with_model_and_digests_of_the_request() -> None:
     digests = request_digests(ASK)
     entry = encode_entry(ASK, digests, PLAIN, keep_text=False)
     assert json.loads(zlib.decompress(entry)) == {
         "response": {"text": "blue", "finish_reason": "stop"},
         "digests": {field: digest[:8].hex() for field, digest in digests.items()},
+        "model": "fake-model",
     }
     assert decode_entry(entry) == PLAIN
 
