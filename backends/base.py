@@ -95,3 +95,12 @@ class Backend(Protocol):
             BackendError: The server cannot be asked.
         """
         ...
+
+
+class HookedBackend(Backend, Protocol):
+    """A backend that tells its owner what it does."""
+
+    @property
+    def hooks(self) -> Hooks:
+        """Whom it tells; set before the first question."""
+        ...

@@ -5,13 +5,14 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     BackendError
     + BadRequestError         400, 404, 413, 422      sending it again cannot help
       + UnknownModelError     404                     nor can sending it without its neighbours
-    + AuthenticationError     401, 403
+    + AuthenticationError     401, 402, 403
     + RateLimitError          429                     retryable
-    + ServerUnavailableError  503                     retryable
+    + ServerUnavailableError  503, 529                retryable
     + ServerError             other 5xx               retryable, once
       + AbortedError          200, but "abort"        retryable
     + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, reset, DNS     retryable
+      + CertificateError      not to be trusted
       + ServerGoneError       away for too long
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
@@ -100,6 +101,12 @@ class BackendConnectionError(BackendError):
     """No connection: refused, reset, or an unknown host."""
 
     retryable = True
+
+
+class CertificateError(BackendConnectionError):
+    """The server's certificate is signed by nobody who is trusted."""
+
+    retryable = False
 
 
 class ServerGoneError(BackendConnectionError):

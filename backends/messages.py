@@ -44,8 +44,9 @@ class SamplingParams:
 
 
 SENT_ANYWAY = frozenset(
-    {"model", "prompt", "messages", "max_tokens", "temperature", "top_p", "n", "seed", "stop", "logprobs",
-     "top_logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "response_format", "stream"}
+    {"model", "prompt", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n",
+     "seed", "stop", "logprobs", "top_logprobs", "logprob_token_ids", "return_tokens_as_token_ids",
+     "response_format", "stream"}
 )  # fmt: skip
 """What a body holds that is made from other fields."""
 
@@ -115,14 +116,14 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of `input_tokens` that the server had computed before, where it says so."""
+    cost_nano_usd: int = 0
+    """What the server itself says that it cost, in 1e-9 US dollars; 0 where it says nothing."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""
         return Usage(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
-
-    def without(self, other: "Usage") -> "Usage":
-        """Take a usage off."""
-        return Usage(**{one.name: getattr(self, one.name) - getattr(other, one.name) for one in fields(self)})
 
     def split(self, weights: Sequence[int]) -> list["Usage"]:
         """Share out in proportion to weights; the parts add up to the whole, token by token."""

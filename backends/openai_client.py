@@ -4,9 +4,7 @@ The openai library is imported when something is first sent: it takes 0.4 s to i
 0.1 s to take down, which is most of the time of a run whose answers are all stored.
 """
 
-import email.utils
 import json
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,30 +14,13 @@ from typing import TYPE_CHECKING, Self, cast
 
 from pydantic import SecretStr
 
-from backends.errors import (
-    AuthenticationError,
-    BackendConnectionError,
-    BackendError,
-    BackendTimeoutError,
-    BadRequestError,
-    RateLimitError,
-    ResponseFormatError,
-    ServerError,
-    ServerUnavailableError,
-    UnknownModelError,
-)
+from backends.addresses import Address, address_of, sent_headers, without_credentials
+from backends.errors import BackendError, BackendTimeoutError, ResponseFormatError
+from backends.failures import connection_error, status_error, trust
 
 if TYPE_CHECKING:
     import httpx
     import openai
-
-_BY_STATUS: Mapping[int, type[BackendError]] = {
-    401: AuthenticationError,
-    403: AuthenticationError,
-    404: UnknownModelError,
-    429: RateLimitError,
-    503: ServerUnavailableError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +34,36 @@ class Reply:
 class OpenAIClient:
     """Posts and gets JSON under a server's address; knows nothing of prompts.
 
+    Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as every HTTP client does; redirects
+    are refused, since followed they would take the extra headers elsewhere.
+
     Args:
-        base_url: With or without the closing `/v1`.
+        base_url: With or without the closing `/v1`; an Address where it takes more to get in.
         api_key: Sent as bearer token where given; never shown.
         timeout_seconds: For one HTTP request, connecting included.
+
+    Raises:
+        ValueError: A header cannot be sent, two want to be the `Authorization`, or the file holds no
+            certificates.
     """
 
-    def __init__(self, base_url: str, *, api_key: SecretStr | None, timeout_seconds: float) -> None:
-        self.root = base_url.rstrip("/").removesuffix("/v1")
+    def __init__(self, base_url: str | Address, *, api_key: SecretStr | None, timeout_seconds: float) -> None:
+        self._address = address_of(base_url)
+        self.root = without_credentials(self._address.base_url).rstrip("/").removesuffix("/v1")
+        sent_headers(self._address, api_key)  # before anything waits for an answer
+        self._trust = trust(self._address.verify)
         self._api_key = api_key
         self._timeout_seconds = timeout_seconds
 
     @cached_property
     def _client(self) -> "openai.AsyncOpenAI":
-        import openai  # noqa: PLC0415 - see above
+        from backends.openai_library import AsyncClient  # noqa: PLC0415 - see above
 
-        return openai.AsyncOpenAI(
+        return AsyncClient(
             base_url=f"{self.root}/v1",
-            # The client insists on some key; without one of its own it would read OPENAI_API_KEY and send it.
-            api_key=self._api_key.get_secret_value() if self._api_key else "none",
-            timeout=self._timeout_seconds,
-            max_retries=0,  # retrying is ours, see retrying.py
+            headers=sent_headers(self._address, self._api_key),
+            timeout_seconds=self._timeout_seconds,
+            verify=self._trust,
         )
 
     async def __aenter__(self) -> Self:
@@ -142,9 +132,7 @@ class OpenAIClient:
         except openai.APITimeoutError as error:
             raise BackendTimeoutError(f"{self.root} did not answer in time") from error
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            reason = str(cause) or type(cause).__name__
-            raise BackendConnectionError(f"no connection to {self.root}: {reason}") from error
+            raise connection_error(self.root, error) from error
         except openai.APIStatusError as error:
             raise _status_error(error) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -158,11 +146,7 @@ def _response_type() -> "type[httpx.Response]":
 
 
 def _status_error(error: "openai.APIStatusError") -> BackendError:
-    status = error.status_code
-    kind = _BY_STATUS.get(status, BadRequestError if status < 500 else ServerError)  # noqa: PLR2004
-    retry_after = _retry_after_seconds(error.response.headers.get("retry-after"))
-    words = f"the server said (HTTP {status}): {_server_words(error)}"
-    return kind(words, status_code=status, retry_after_seconds=retry_after)
+    return status_error(error.status_code, _server_words(error), error.response.headers)
 
 
 def _server_words(error: "openai.APIStatusError") -> str:
@@ -172,17 +156,3 @@ def _server_words(error: "openai.APIStatusError") -> str:
         if isinstance(message, str):
             return message
     return (error.response.text or "no reason given")[:500]
-
-
-def _retry_after_seconds(header: str | None) -> float | None:
-    """Read `Retry-After`: a number of seconds or a date (RFC 9110, 10.2.3); None where it is neither."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if seconds < float("inf") else None

@@ -1,51 +1,60 @@
-"""An external API that speaks the OpenAI wire format: the fallback that a user keeps."""
+"""An external API that speaks the OpenAI wire format: OpenAI, OpenRouter, and whatever else does."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
-from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
 
 from backends import wire
+from backends.addresses import Address, address_of, is_at
 from backends.base import Arrival, Hooks
 from backends.batching import as_they_arrive, into_lists
+from backends.errors import BadRequestError
+from backends.exchanges import exchange
+from backends.failures import status_error
+from backends.limiting import Limiter, Limits
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
+
+OPENAI_HOST = "api.openai.com"
+OPENAI_COMPLETION_MODELS = ("babbage-", "davinci-", "gpt-3.5-turbo-instruct")
+"""The only models that OpenAI itself serves under `/v1/completions`, by the start of their names."""
 
 
 class OpenAICompatible:
     """Asks one prompt at a time, within the limits of an account.
 
-    Labels are scored from the 20 most likely tokens, since such APIs give no others.
+    Labels are scored from the 20 most likely tokens, since such APIs give no others. Every parameter of a
+    request is sent: an API that does not take one (OpenAI's reasoning models take no `temperature` but 1)
+    refuses it in its own words, and nothing is left out behind the back of a key.
 
     Args:
-        base_url: The API's address, with or without the closing `/v1`.
+        base_url: The API's address, with or without the closing `/v1`; an Address where it takes more to
+            get in.
         api_key: Read from the environment by whoever makes this; never shown.
-        requests_per_minute: HTTP requests that may start in any minute, retries included.
-        max_in_flight: HTTP requests that may be open at once.
+        limits: What the account may do.
         timeout_seconds: For one HTTP request.
         retrier: How failures are tried again.
+        hooks: What the owner wants to hear of.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Address,
         *,
         api_key: SecretStr | None,
-        requests_per_minute: int = 100,
-        max_in_flight: int = 2,
+        limits: Limits | Limiter | None = None,
         timeout_seconds: float = 120.0,
         retrier: Retrier | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        self.hooks = Hooks()
+        self.hooks = hooks or Hooks()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        # One every 60/n seconds: a bucket of n would let two minutes' worth start within one minute.
-        self._pace = AsyncLimiter(1, 60.0 / requests_per_minute)
-        self._open = asyncio.Semaphore(max_in_flight)
+        self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
         self._retrier = retrier or Retrier()
+        self._is_openai = is_at(address_of(base_url).base_url, OPENAI_HOST)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -68,9 +77,59 @@ class OpenAICompatible:
         return tuple(Label(text=text) for text in texts)
 
     async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
-        async with self._open, self._pace:
-            if requests[0].prompt is None:
-                reply = await self._client.post("/v1/chat/completions", wire.chat_body(requests[0]))
-                return wire.parse_chat(requests, reply)
-            reply = await self._client.post("/v1/completions", wire.completion_body(requests))
-            return wire.parse_completion(requests, reply)
+        if self._is_openai:
+            check_for_openai(requests[0])
+        return await self._limiter.send(requests, lambda: self._post(requests))
+
+    async def _post(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
+        if requests[0].prompt is not None:
+            path, body, parse = "/v1/completions", wire.completion_body(requests), wire.parse_completion
+        else:
+            path, body, parse = "/v1/chat/completions", wire.chat_body(requests[0]), wire.parse_chat
+            body = for_openai(body) if self._is_openai else body
+        async with exchange(self.hooks, self._client.root, path, len(requests)) as told:
+            reply = await self._client.post(path, body)
+            refuse_error(reply)
+            responses, told.usage = parse(requests, reply)
+        return responses, told.usage
+
+
+def check_for_openai(request: Request) -> None:
+    """Refuse what OpenAI's own API would, before it is sent.
+
+    Raises:
+        BadRequestError: A prompt for a model that takes messages only.
+    """
+    if request.prompt is not None and not request.model.startswith(OPENAI_COMPLETION_MODELS):
+        raise BadRequestError(
+            f"OpenAI takes only messages for {request.model!r}; give messages, or ask a vLLM server"
+        )
+
+
+def for_openai(body: wire.Body) -> wire.Body:
+    """Rename what OpenAI's own API calls otherwise: its reasoning models refuse `max_tokens`."""
+    renamed = {"max_tokens": "max_completion_tokens"}
+    return {renamed.get(name, name): value for name, value in body.items()}
+
+
+def refuse_error(reply: object) -> None:
+    """Raise the error that a reply with status 200 holds, as OpenRouter's does when a model fails behind it.
+
+    Raises:
+        BackendError: By the status that the reply names, 502 if it names none.
+    """
+    said = _mapping(_mapping(_first_choice(reply) or reply).get("error"))
+    if not said:
+        return
+    code = said.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502  # noqa: PLR2004 - HTTP's range
+    raise status_error(status, str(said.get("message") or "no reason given")[:500], {})
+
+
+def _first_choice(reply: object) -> object:
+    choices = _mapping(reply).get("choices")
+    return cast("list[object]", choices)[0] if isinstance(choices, list) and choices else None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}

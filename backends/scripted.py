@@ -4,17 +4,23 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from backends.base import Arrival, Outcome
-from backends.messages import Label, Request
+from backends.base import Arrival, Hooks, Outcome
+from backends.messages import Label, Request, Response, prompt_text
 
 Script = Callable[[Request], Outcome]
 """What to answer; returning a BackendError makes that request fail."""
+
+
+def echo(request: Request) -> Outcome:
+    """Answer with what was asked: the script of `scripted:NAME`."""
+    return Response(text=prompt_text(request), finish_reason="stop")
 
 
 class Scripted:
     """Answers by calling a function, in lists of `max_prompts`, and remembers what it was asked."""
 
     def __init__(self, script: Script, *, max_prompts: int = 32) -> None:
+        self.hooks = Hooks()
         self._script = script
         self._max_prompts = max_prompts
         self.asked: list[Request] = []

@@ -11,6 +11,7 @@ import anyio.to_thread
 from pydantic import SecretStr
 
 from backends import wire
+from backends.addresses import Address
 from backends.base import Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
@@ -48,7 +49,8 @@ class VLLMServer:
     """Asks one vLLM server, with as much at once as it keeps up with.
 
     Args:
-        base_url: The server's address, with or without the closing `/v1`.
+        base_url: The server's address, with or without the closing `/v1`; an Address where it takes more to
+            get in.
         api_key: Where the server was started with one; never shown.
         bounds: How long a list may be; what is asked at the same time travels together. Lists of 16 to 64
             are faster than single requests where prompts are short, and no slower where they are long.
@@ -60,7 +62,7 @@ class VLLMServer:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | Address,
         *,
         api_key: SecretStr | None = None,
         bounds: ListBounds | None = None,

@@ -3,9 +3,17 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from backends.errors import AbortedError, ContentFilterError, LostLogprobsError, ResponseFormatError
 from backends.messages import Label, Request, Response, TokenLogprob, Usage
@@ -182,10 +190,12 @@ class _ChatMessage(_Wire):
     reasoning: _Text | None = None
     reasoning_content: _Text | None = None
     """What vLLM called it until 2025, and others still do."""
+    refusal: _Text | None = None
+    """OpenAI: the model's words for not answering by the schema."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.content is None and self.thought is None:
+        if self.content is None and self.thought is None and self.refusal is None:
             raise ValueError("the message has neither content nor reasoning")
         return self
 
@@ -226,9 +236,41 @@ class _ChatChoice(_Wire):
         return self.message.content or ""
 
 
+def _amount(value: object) -> int | float | None:
+    # Of what is told in passing nothing is worth losing an answer.
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _count(value: object) -> int | None:
+    amount = _amount(value)
+    return amount if isinstance(amount, int) else None
+
+
+def _object(value: object) -> object:
+    return cast("object", value) if isinstance(value, Mapping) else None
+
+
+class _PromptTokens(_Wire):
+    cached_tokens: Annotated[int | None, BeforeValidator(_count)] = None
+
+
 class _Tokens(_Wire):
     prompt_tokens: int
     completion_tokens: int = 0
+    prompt_tokens_details: Annotated[_PromptTokens | None, BeforeValidator(_object)] = None
+    cost: Annotated[float | None, BeforeValidator(_amount)] = None
+    """OpenRouter: in its credits, which are US dollars."""
+
+    def usage(self, prompts: int) -> Usage:
+        details = self.prompt_tokens_details
+        # For a list, vLLM 0.32 tells only the last prompt's.
+        cached = details.cached_tokens if details and prompts == 1 else None
+        return Usage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cached_tokens=cached or 0,
+            cost_nano_usd=round((self.cost or 0.0) * 1e9),
+        )
 
 
 class _CompletionReply(_Wire):
@@ -269,7 +311,7 @@ def _parse(
         _response(request, choices[index], reply.system_fingerprint) for index, request in enumerate(requests)
     ]
     tokens = reply.usage or _Tokens(prompt_tokens=0)
-    return responses, Usage(input_tokens=tokens.prompt_tokens, output_tokens=tokens.completion_tokens)
+    return responses, tokens.usage(len(requests))
 
 
 def _refuse_aborted(payload: object) -> None:
@@ -285,6 +327,8 @@ def _refuse_aborted(payload: object) -> None:
 def _response(request: Request, choice: _CompletionChoice | _ChatChoice, fingerprint: str | None) -> Response:
     if choice.finish_reason == "content_filter":
         raise ContentFilterError('the server withheld the answer (finish_reason "content_filter")')
+    if isinstance(choice, _ChatChoice) and choice.message.refusal:
+        raise ContentFilterError(f"the model refused: {choice.message.refusal[:200]}")
     if choice.finish_reason not in COMPLETE:
         raise ResponseFormatError(f"the server stopped with finish_reason {choice.finish_reason!r}")
     if choice.logprobs is None and (request.labels or request.logprobs is not None):

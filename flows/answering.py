@@ -1,17 +1,17 @@
 """Who answers a run, and what is said when nobody does."""
 
 from typing import cast
-from urllib.parse import urlsplit
 
 from prefect.logging import get_run_logger
 
-from backends.base import Backend, Hooks
+from backends.base import Backend, HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendError
-from backends.openai_compatible import OpenAICompatible
+from backends.registry import OWN, PROVIDERS
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
 from cache.store import Store
+from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
 from tasks.identity import Identity
@@ -21,27 +21,14 @@ class RunStoppedError(RuntimeError):
     """The run cannot go on now; everything answered is stored, and running it again continues."""
 
 
-def open_backend(
-    parameters: RunParameters, settings: Settings, hooks: Hooks | None = None
-) -> VLLMServer | OpenAICompatible:
+def open_backend(parameters: RunParameters, settings: Settings, hooks: Hooks | None = None) -> HookedBackend:
     """Make the backend that a run asks; it connects when it is first asked.
 
     Raises:
         SettingsError: An external API is wanted and its key is not in the environment.
     """
-    if parameters.backend == "vllm":
-        retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
-        return VLLMServer(settings.base_url, api_key=settings.api_key, retrier=retrier, hooks=hooks)
-    if settings.openai_api_key is None:
-        raise SettingsError(
-            "backend is 'openai' and OPENAI_API_KEY is not set; set it, then `make up` hands it to the worker"
-        )
-    return OpenAICompatible(
-        settings.openai_base_url,
-        api_key=settings.openai_api_key,
-        requests_per_minute=settings.openai_requests_per_minute,
-        max_in_flight=settings.openai_max_in_flight,
-    )
+    retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
+    return open_provider(parameters.provider, settings, retrier=retrier, hooks=hooks)
 
 
 async def served_model(backend: Backend) -> str:
@@ -65,20 +52,10 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-def api_revision(parameters: RunParameters, settings: Settings) -> str:
-    """Return what tells weights of one name apart in the keys of an external API, which shows no weights.
-
-    What an API calls a model is kept apart from what a vLLM server calls so.
-    """
-    address = urlsplit(settings.openai_base_url)
-    place = f"{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/").removesuffix("/v1")
-    return f"api:{place}#{parameters.revision or ''}"
-
-
 async def model_and_revision(
     parameters: RunParameters,
     settings: Settings,
-    backend: VLLMServer | OpenAICompatible,
+    backend: Backend,
     store: Store,
 ) -> tuple[str, str]:
     """Return the model's name and what pins its weights in the keys; have both checked at each contact.
@@ -89,12 +66,12 @@ async def model_and_revision(
         BackendError: The server cannot be asked, and nothing is known of its model.
         CacheMissError: A replay, and nothing is known of the model.
     """
-    model = parameters.model or settings.model
+    model = parameters.model_name or settings.model
     if model is None and parameters.cache_mode is CacheMode.REPLAY:
         raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
     model = model or await served_model(backend)
     if not isinstance(backend, VLLMServer):
-        return model, api_revision(parameters, settings)
+        return model, revision_in_keys(parameters.provider, parameters.revision, settings) or ""
     identity = Identity(
         witness=backend,
         store=store,
@@ -116,8 +93,8 @@ async def model_and_revision(
 def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:
     """Say that nobody answers any more, and how to go on."""
     stored = "then run this again: everything answered so far is stored"
-    if parameters.backend == "openai":
-        return f"{what}; check OPENAI_BASE_URL, {stored}"
+    if parameters.provider != OWN:
+        return f"{what}; check {PROVIDERS[parameters.provider].variables}BASE_URL, {stored}"
     here = f"VLLM_BASE_URL (now {settings.base_url})"
     return f"{what}; start a server with `make up` or point {here} at one, {stored}"
 

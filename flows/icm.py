@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
+from backends.registry import OWN
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
@@ -95,7 +96,7 @@ async def label(
 
 
 async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompter:
-    exact = parameters.backend == "vllm" and parameters.scoring == "auto"
+    exact = parameters.provider == OWN and parameters.scoring == "auto"
     return Prompter(
         claims=drawn.claims,
         model=run.model,

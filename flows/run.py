@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,26 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from backends.base import Hooks
+from backends.base import HookedBackend, Hooks
 from backends.errors import BackendConnectionError
+from backends.messages import Label, Request, Usage
+from backends.prices import Price, PricesError, cost_usd, price_of, read_prices
+from backends.registry import ModelName, parse_model
+from backends.retrying import Retrier, RetryPolicy
 from cache.disk_store import DiskStore
 from cache.journal import FileJournal
 from cache.leases import DiskLeases
 from cache.lookup import Lookup
 from cache.overlay_store import OverlayStore
 from cache.store import Store
-from flows.answering import RunStoppedError, first_error, model_and_revision, open_backend, server_gone
+from flows.answering import RunStoppedError, first_error, model_and_revision, server_gone
+from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
-from flows.settings import Settings
+from flows.settings import Settings, SettingsError
 from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
-from tasks.generate import Generator
+from tasks.generate import Fallback, Generator
 
 
 @dataclass(kw_only=True)
@@ -39,6 +45,8 @@ class Run:
     revision: str
     """What pins the weights, for the `revision` of requests."""
     generator: Generator
+    prices: dict[str, Price | None]
+    """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
     journal: FileJournal
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
@@ -53,6 +61,19 @@ class Run:
             return self.generator
         return TaskAsk(self.generator, results=self.settings.store / "results", title=title)
 
+    def cost_usd(self) -> float | None:
+        """Return what the run has cost so far, its fallback's share too; None where a price is missing."""
+        asked = [self.generator]
+        if self.generator.fallback:
+            asked.append(self.generator.fallback.generator)
+        costs = [
+            cost_usd(one.tally.usage, price)
+            for one, price in zip(asked, self.prices.values(), strict=True)
+            if one.tally.usage != Usage()
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
 
 @asynccontextmanager
 async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenerator[Run]:
@@ -63,13 +84,13 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         SettingsError: Something that is wanted is not set.
         StoreUnavailableError: The store cannot be used.
     """
+    prices = _prices(parameters, settings)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(closing(DiskStore(settings.store)))
         leases = stack.enter_context(closing(DiskLeases(settings.store / "leases")))
         journal = stack.enter_context(closing(FileJournal(_journal_path(settings))))
-        backend = await stack.enter_async_context(
-            open_backend(parameters, settings, Hooks(tell=get_run_logger().warning))
-        )
+        open_backend = partial(_open_backend, parameters, settings, stack)
+        backend = await open_backend(parameters.provider)
         estimator = Estimator(asked=backend) if parameters.estimate else None
         seen: Store = OverlayStore(store) if estimator else store
         generator = Generator(
@@ -82,26 +103,79 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 max_tokens=parameters.max_tokens,
                 max_cost_usd=parameters.max_cost_usd,
             ),
+            cost_of=_cost_of(next(iter(prices.values()))),
             keep_text=parameters.keep_prompts,
         )
         backend.hooks.on_exchange = generator.record
+        if parameters.fallback and not estimator:
+            other = parse_model(parameters.fallback)
+            standing_by = replace(
+                generator, backend=await open_backend(other.provider), tally=type(generator.tally)()
+            )
+            standing_by.cost_of = _cost_of(prices[str(other)])
+            generator.fallback = Fallback(generator=standing_by, translate=partial(_put_to, other, settings))
         journal.write([_first_row(parameters)])
         try:
             model, revision = await model_and_revision(parameters, settings, backend, seen)
             journal.write([{"event": "model", "model": model, "revision": revision}])
-            yield Run(
+            run = Run(
                 parameters=parameters,
                 settings=settings,
                 model=model,
                 revision=revision,
                 generator=generator,
+                prices=prices,
                 journal=journal,
                 estimator=estimator,
             )
+            yield run
         except BaseException as error:
             journal.write([{"event": "end", "state": "failed", "error": str(first_error(error))[:500]}])
             raise _explained(error, parameters, settings) from error
-        journal.write([{"event": "end", "state": "completed"}])
+        journal.write([{"event": "end", "state": "completed", "cost_usd": run.cost_usd()}])
+
+
+async def _open_backend(
+    parameters: RunParameters, settings: Settings, stack: AsyncExitStack, provider: str
+) -> HookedBackend:
+    retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
+    hooks = Hooks(tell=get_run_logger().warning)
+    backend = open_provider(provider, settings, retrier=retrier, hooks=hooks)
+    return await stack.enter_async_context(backend)
+
+
+def _put_to(other: ModelName, settings: Settings, request: Request) -> Request:
+    """Put a question to another model, under its own name and as it can be asked."""
+    labels = tuple(Label(text=label.text) for label in request.labels)
+    revision = revision_in_keys(other.provider, None, settings)
+    return replace(request, model=other.name, revision=revision, labels=labels)
+
+
+def _prices(parameters: RunParameters, settings: Settings) -> dict[str, Price | None]:
+    """Find what each model costs that may be asked, the one that is asked first being the first.
+
+    Raises:
+        SettingsError: A limit on costs is set and a price is not known, or the user's prices cannot be read.
+    """
+    try:
+        own = read_prices(settings.prices) if settings.prices else {}
+    except PricesError as error:
+        raise SettingsError(f"VLLM_FLOWS_PRICES: {error}") from error
+    names = [ModelName(parameters.provider, parameters.model_name or settings.model or "")]
+    if parameters.fallback:
+        names.append(parse_model(parameters.fallback))
+    prices = {str(name): price_of(name, own) for name in names}
+    unknown = [name for name, price in prices.items() if price is None]
+    if parameters.max_cost_usd is not None and unknown:
+        raise SettingsError(
+            f"max_cost_usd is set and the price of {unknown[0]!r} is not known; write it into a file and "
+            "name that in VLLM_FLOWS_PRICES"
+        )
+    return prices
+
+
+def _cost_of(price: Price | None) -> Callable[[Usage], float]:
+    return lambda usage: cost_usd(usage, price) or 0.0
 
 
 def _journal_path(settings: Settings) -> Path:
@@ -139,12 +213,14 @@ async def show_estimate(run: Run) -> dict[str, Any]:
         "input_tokens": usage.input_tokens,
         "computed_input_tokens": run.estimator.computed_tokens,
         "max_output_tokens": usage.output_tokens,
+        "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
     }
+    money = "unknown" if found["max_cost_usd"] is None else f"{found['max_cost_usd']:.4f} USD at most"
     get_run_logger().info(
-        "estimate: %(calls)d calls, %(hits)d of them stored, %(to_send)d to send; %(input_tokens)d prompt "
-        "tokens, at least %(computed_input_tokens)d of them to compute, and up to %(max_output_tokens)d "
-        "generated; nothing was sent",
-        found,
+        "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
+        "and up to %d generated; cost %s; nothing was sent",
+        *list(found.values())[:-1],
+        money,
     )
     await acreate_table_artifact(
         key="estimate", table=[found], description="What the run would cost; nothing was sent"

@@ -1,10 +1,11 @@
 """What a user can set for any run, whatever the workflow; rendered as a form in the Prefect UI."""
 
 import difflib
-from typing import Literal, Self, cast
+from typing import cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from backends.registry import OWN, parse_model
 from cache.lookup import CacheMode
 
 STEERING = (
@@ -25,11 +26,11 @@ class RunParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    backend: Literal["vllm", "openai"] = Field(
-        default="vllm",
-        description="vllm, or openai: the API at OPENAI_BASE_URL, for money",
+    model: str | None = Field(
+        default=None,
+        description="Served model name, or provider:model for one that costs money, as openai:NAME, "
+        "openrouter:VENDOR/NAME, anthropic:NAME; empty: the one that is served",
     )
-    model: str | None = Field(default=None, description="Served model name; empty: the one that is served")
     revision: str | None = Field(default=None, description="What you call these weights; part of the keys")
     cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")
     keep_prompts: bool = Field(default=False, description="Store the text of prompts, not their digest only")
@@ -56,8 +57,19 @@ class RunParameters(BaseModel):
                 raise ValueError(f"there is no parameter {name!r}; the closest is {close!r}")
         return cast("object", given)
 
-    @model_validator(mode="after")
-    def _names_whom_it_asks(self) -> Self:
-        if self.backend == "openai" and not self.model:
-            raise ValueError("backend is 'openai'; name the model")
-        return self
+    @field_validator("model", "fallback")
+    @classmethod
+    def _names_a_provider(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_model(value)
+        return value
+
+    @property
+    def provider(self) -> str:
+        """Who answers: the user's own server, or an API."""
+        return parse_model(self.model).provider if self.model else OWN
+
+    @property
+    def model_name(self) -> str | None:
+        """The model's name there."""
+        return parse_model(self.model).name if self.model else None

@@ -9,14 +9,35 @@ from backends.messages import Request, Usage, prompt_text
 FIRST_GUESS = 1 / 3
 """Tokens a character, until answers tell; rather too many than too few."""
 
+CostOf = Callable[[Usage], float]
+"""From tokens to US dollars."""
+
+
+def free(usage: Usage) -> float:
+    """Cost nothing, as a server of one's own does."""
+    del usage
+    return 0.0
+
 
 class BudgetSpentError(BackendError):
     """Not sent, because the run's budget does not cover it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: "_Amount") -> "_Amount":
+        return _Amount(self.tokens + other.tokens, self.usd + other.usd)
+
+    def __sub__(self, other: "_Amount") -> "_Amount":
+        return _Amount(self.tokens - other.tokens, self.usd - other.usd)
+
+
 @dataclass(kw_only=True)
 class Budget:
-    """Limits on what is sent, and what has been spent of them.
+    """Limits on what is sent, and what has been spent of them, by all models of a run together.
 
     What is on its way counts with an estimate: its characters times the tokens that characters have cost so
     far in this run, and all the output that it may have. So a limit is rather missed by a little than passed.
@@ -27,65 +48,64 @@ class Budget:
     max_tokens: int | None = None
     """Tokens in and out."""
     max_cost_usd: float | None = None
-    cost_of: Callable[[Usage], float] = lambda usage: 0.0  # noqa: ARG005
-    """US dollars; nothing for a server of one's own."""
     requests: int = 0
-    usage: Usage = field(default_factory=Usage)
-    _characters: int = 0
-    _reserved: dict[int, Usage] = field(default_factory=dict[int, Usage])
-    _planned: Usage = field(default_factory=Usage)
+    _spent: _Amount = field(default_factory=_Amount)
+    _reserved: dict[int, _Amount] = field(default_factory=dict[int, _Amount])
+    _on_its_way: _Amount = field(default_factory=_Amount)
     """The sum of what is reserved."""
+    _characters: int = 0
+    _input_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out so far."""
+        return self._spent.tokens
 
     @property
     def cost_usd(self) -> float:
-        """What has been spent."""
-        return self.cost_of(self.usage)
+        """US dollars so far."""
+        return self._spent.usd
 
-    def admit(self, requests: Sequence[Request]) -> int:
+    def admit(self, requests: Sequence[Request], cost_of: CostOf = free) -> int:
         """Reserve for as many of these requests as the budget covers, in their order; say how many."""
         for place, request in enumerate(requests):
-            expected = self._expected(request)
-            if self._first_limit_passed(expected):
+            expected = self._expected(request, cost_of)
+            if self._is_over(self._spent + self._on_its_way + expected):
                 return place
             self.requests += 1
             self._reserved[id(request)] = expected
-            self._planned += expected
+            self._on_its_way += expected
         return len(requests)
 
-    def refusal(self) -> BudgetSpentError:
-        """Say which limit stands in the way, and what to do."""
-        limits = {
-            f"max_requests ({self.max_requests})": self.max_requests is not None,
-            f"max_tokens ({self.max_tokens})": self.max_tokens is not None,
-            f"max_cost_usd ({self.max_cost_usd})": self.max_cost_usd is not None,
-        }
-        named = ", ".join(name for name, is_set in limits.items() if is_set)
-        return BudgetSpentError(
-            f"the run's budget is spent ({named}): {self.requests} questions and "
-            f"{self.usage.input_tokens + self.usage.output_tokens} tokens, {self.cost_usd:.4f} USD; "
-            "everything answered is stored, raise the limit and run it again to go on"
-        )
-
-    def settle(self, requests: Sequence[Request], usage: Usage) -> None:
+    def settle(self, requests: Sequence[Request], usage: Usage, cost_of: CostOf = free) -> None:
         """Put what answers have cost in place of what was reserved for them."""
-        self.usage += usage
+        self._spent += _Amount(usage.input_tokens + usage.output_tokens, cost_of(usage))
+        self._input_tokens += usage.input_tokens
         for request in requests:
-            if reserved := self._reserved.pop(id(request), None):
-                self._planned = self._planned.without(reserved)
+            self._on_its_way -= self._reserved.pop(id(request), _Amount())
             self._characters += len(prompt_text(request))
 
-    def _expected(self, request: Request) -> Usage:
-        rate = self.usage.input_tokens / self._characters if self._characters else FIRST_GUESS
-        return Usage(
-            input_tokens=int(len(prompt_text(request)) * rate) + 1, output_tokens=request.sampling.max_tokens
+    def refusal(self) -> BudgetSpentError:
+        """Say which limits there are, what was spent of them, and what to do."""
+        limits = {"max_requests": self.max_requests, "max_tokens": self.max_tokens}
+        limits |= {"max_cost_usd": self.max_cost_usd}
+        named = ", ".join(f"{name} ({limit:g})" for name, limit in limits.items() if limit is not None)
+        return BudgetSpentError(
+            f"the run's budget is spent, {named}: {self.requests} questions, {self.tokens} tokens and "
+            f"{self.cost_usd:.4f} USD so far, and more was wanted; everything answered is stored, so raise "
+            "the limit and run it again to go on"
         )
 
-    def _first_limit_passed(self, expected: Usage) -> bool:
-        if self.max_requests is not None and self.requests >= self.max_requests:
-            return True
-        if self.max_tokens is None and self.max_cost_usd is None:
-            return False
-        then = self.usage + self._planned + expected
-        if self.max_tokens is not None and then.input_tokens + then.output_tokens > self.max_tokens:
-            return True
-        return self.max_cost_usd is not None and self.cost_of(then) > self.max_cost_usd
+    def _expected(self, request: Request, cost_of: CostOf) -> _Amount:
+        rate = self._input_tokens / self._characters if self._characters else FIRST_GUESS
+        usage = Usage(
+            input_tokens=int(len(prompt_text(request)) * rate) + 1, output_tokens=request.sampling.max_tokens
+        )
+        return _Amount(usage.input_tokens + usage.output_tokens, cost_of(usage))
+
+    def _is_over(self, amount: _Amount) -> bool:
+        return (
+            (self.max_requests is not None and self.requests >= self.max_requests)
+            or (self.max_tokens is not None and amount.tokens > self.max_tokens)
+            or (self.max_cost_usd is not None and amount.usd > self.max_cost_usd)
+        )

@@ -14,7 +14,7 @@ from cache.journal import Journal, NoJournal
 from cache.keys import Key, make_key
 from cache.leases import Leases, NoLeases
 from cache.lookup import CacheMode, Lookup
-from tasks.budget import Budget
+from tasks.budget import Budget, CostOf, free
 from tasks.codec import decode_labels, encode_entry, encode_labels
 from tasks.keys import KeyedRequest, key_requests
 from tasks.single_flight import Landed, SingleFlight
@@ -45,6 +45,8 @@ class Generator:
     leases: Leases = field(default_factory=NoLeases)
     """Shared by all who use the store, so that nothing is asked twice at the same time."""
     budget: Budget = field(default_factory=Budget)
+    cost_of: CostOf = free
+    """US dollars for tokens of this backend."""
     journal: Journal = field(default_factory=NoJournal)
     fallback: Fallback | None = None
     keep_text: bool = False
@@ -133,7 +135,7 @@ class Generator:
     async def _ask(
         self, missing: Sequence[KeyedRequest], purpose: str
     ) -> AsyncGenerator[dict[Key, Outcome], None]:
-        admitted = self.budget.admit([one.request for one in missing])
+        admitted = self.budget.admit([one.request for one in missing], self.cost_of)
         if refused := missing[admitted:]:
             refusal = self.budget.refusal()
             self.tally.failed += len(refused)
@@ -148,7 +150,7 @@ class Generator:
                 good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
                 await anyio.to_thread.run_sync(self._keep, good)
                 self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
-                self.budget.settle([one.request for one in arrived], arrival.usage)
+                self.budget.settle([one.request for one in arrived], arrival.usage, self.cost_of)
                 self._write_asked(arrived, purpose, time.monotonic() - started)
                 done += len(arrived)
                 self.watch(purpose, done, len(sent))

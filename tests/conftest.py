@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-OUTSIDE = ("VLLM_", "OPENAI_")
+OUTSIDE = ("VLLM_", "OPENAI_", "OPENROUTER_", "ANTHROPIC_")
 
 settings.register_profile("dev", max_examples=60, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)

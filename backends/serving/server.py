@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
+from backends.addresses import Address, address_of, sent_headers, without_credentials
+from backends.errors import CertificateError
+from backends.failures import connection_error, trust
 from backends.serving.config import ServerConfig, command
 from backends.serving.errors import ServerStartError, ServerUnavailableError
 from backends.serving.process import ProcessId, is_running, require_free_port, start
@@ -115,24 +119,31 @@ def is_ready(base_url: str, model: str, api_key: str | None) -> bool:
         return False
 
 
-def served_models(base_url: str, api_key: str | None) -> list[str]:
+def served_models(place: str | Address, api_key: str | None) -> list[str]:
     """Return the names that a server serves.
 
     Args:
-        base_url: The server's address, with or without the closing `/v1`.
+        place: The server's address, with or without the closing `/v1`.
         api_key: What to show the server, if it wants a key.
 
     Raises:
         ServerUnavailableError: It does not answer, or not with a list of models.
     """
+    base_url = without_credentials(address_of(place).base_url)
     try:
-        with _client(base_url, api_key) as client:
+        opened = _client(place, api_key)
+    except ValueError as error:
+        raise ServerUnavailableError(f"{base_url} is not asked: {error}") from error
+    try:
+        with opened as client:
             return _listed(client)
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
         hint = "set VLLM_API_KEY to its key" if code in REFUSALS else "is it a vLLM server?"
         raise ServerUnavailableError(f"{base_url} answers {code} to GET /v1/models; {hint}") from error
     except httpx.HTTPError as error:
+        if isinstance(known := connection_error(base_url, error), CertificateError):
+            raise ServerUnavailableError(f"{known}.") from error
         message = f"nothing answers at {base_url} ({error or type(error).__name__})"
         raise ServerUnavailableError(f"{message}; start that server or correct VLLM_BASE_URL.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -140,12 +151,17 @@ def served_models(base_url: str, api_key: str | None) -> list[str]:
         raise ServerUnavailableError(f"{message}; is it a vLLM server?") from error
 
 
-def _client(base_url: str, api_key: str | None) -> httpx.Client:
-    root = base_url.rstrip("/").removesuffix("/v1")
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+def _client(place: str | Address, api_key: str | None) -> httpx.Client:
+    address = address_of(place)
+    root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
+    headers = sent_headers(address, SecretStr(api_key) if api_key else None)
     # A proxy from the environment has no business between this machine and itself.
     return httpx.Client(
-        base_url=root, headers=headers, timeout=ANSWER_TIMEOUT_SECONDS, trust_env=not is_local(root)
+        base_url=root,
+        headers=headers,
+        verify=trust(address.verify),
+        timeout=ANSWER_TIMEOUT_SECONDS,
+        trust_env=not is_local(root),
     )
 
 

@@ -11,6 +11,8 @@ HEARTBEAT_SECONDS = 30
 NOT_FOR_PREFECT = frozenset({"PREFECT_PROFILE", "PREFECT_API_KEY", "VIRTUAL_ENV"})
 """They belong to another Prefect server, which the user may have."""
 
+FOR_FLOWS = ("VLLM_", "OPENAI_", "OPENROUTER_", "ANTHROPIC_")
+
 NOT_FOR_FLOWS = frozenset({"VLLM_PORT", "VLLM_CONFIG"})
 """They say how to start a server, and must not make a worker start again."""
 
@@ -55,9 +57,7 @@ def worker_environment(settings: ServiceSettings, environ: Mapping[str, str]) ->
     Which vLLM server to ask is among it only where the user says so; else the flows read `services.json`,
     which `up` keeps current.
     """
-    chosen = {
-        name: value for name, value in environ.items() if name.startswith(("VLLM_", "OPENAI_")) and value
-    }
+    chosen = {name: value for name, value in environ.items() if name.startswith(FOR_FLOWS) and value}
     return {
         **client_environment(settings),
         **{name: value for name, value in chosen.items() if name not in NOT_FOR_FLOWS},

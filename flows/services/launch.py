@@ -75,7 +75,7 @@ class Launch:
         self._require_prefect_port()
         server = self._start_vllm() if external is None else None
         if external is not None:
-            models = served_models(external, self.settings.vllm_api_key)
+            models = served_models(self.settings.vllm_address or external, self.settings.vllm_api_key)
             self.terminal.say(f"vLLM server: {external} serves {', '.join(models)}")
         api = self._start_prefect()
         self._provision(api)

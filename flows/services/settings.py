@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from backends.addresses import Address, masked, without_credentials
 from flows.services.state import ServiceFile, ServicesError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -24,7 +27,10 @@ class ServiceSettings:
     """Where what checkouts share is kept: vLLM environments and models."""
 
     vllm_base_url: str | None = None
-    """A server that runs already; then none is started."""
+    """A server that runs already; then none is started. Without credentials, since it is shown and kept."""
+
+    vllm_address: Address | None = None
+    """The same, with all that it takes to get in."""
 
     vllm_api_key: str | None = field(default=None, repr=False)
     vllm_port: int = DEFAULT_VLLM_PORT
@@ -45,12 +51,13 @@ class ServiceSettings:
         base_url = environ.get("VLLM_BASE_URL") or None
         if base_url is not None and not base_url.startswith(("http://", "https://")):
             raise ServicesError(
-                f"VLLM_BASE_URL={base_url!r} is no address; it starts with http:// or https://."
+                f"VLLM_BASE_URL={masked(base_url)!r} is no address; it starts with http:// or https://."
             )
         return cls(
             project=project,
             home=Path(environ.get("VLLM_FLOWS_HOME") or f"{cache}/vllm-flows").expanduser().absolute(),
-            vllm_base_url=base_url,
+            vllm_base_url=without_credentials(base_url) if base_url else None,
+            vllm_address=_address(base_url, environ) if base_url else None,
             vllm_api_key=environ.get("VLLM_API_KEY") or None,
             vllm_port=_port(environ, "VLLM_PORT", DEFAULT_VLLM_PORT),
             vllm_config=environ.get("VLLM_CONFIG") or None,
@@ -81,6 +88,17 @@ class ServiceSettings:
     def prefect_url(self) -> str:
         """The address of Prefect's UI."""
         return f"http://127.0.0.1:{self.prefect_port}"
+
+
+def _address(base_url: str, environ: Mapping[str, str]) -> Address:
+    try:
+        given = TypeAdapter(dict[str, SecretStr]).validate_json(environ.get("VLLM_HEADERS") or "{}")
+    except ValidationError:  # it would show them
+        raise ServicesError('VLLM_HEADERS is no JSON object; write it as {"X-Team": "blue"}.') from None
+    ca_file = environ.get("VLLM_CA_FILE")
+    unsafe = (environ.get("VLLM_TLS_VERIFY") or "true").lower() in {"false", "0", "no", "off", "f", "n"}
+    verify = False if unsafe else Path(ca_file) if ca_file else True
+    return Address(base_url=base_url, headers=given, verify=verify)
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

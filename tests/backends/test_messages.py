@@ -50,3 +50,9 @@ def test_usages_add_up() -> None:
     first, second = Usage(input_tokens=1, output_tokens=20), Usage(input_tokens=300, output_tokens=4000)
     assert first + second == Usage(input_tokens=301, output_tokens=4020)
     assert sum([first, second], Usage()) == first + second
+
+
+def test_usage_adds_what_was_cached_and_what_the_server_says_it_cost() -> None:
+    told = Usage(cached_tokens=3, cost_nano_usd=250)
+    assert told + Usage(cached_tokens=4) == Usage(cached_tokens=7, cost_nano_usd=250)
+    assert told + told == Usage(cached_tokens=6, cost_nano_usd=500)

@@ -9,7 +9,7 @@ import pytest
 
 from backends import wire
 from backends.errors import AbortedError, ContentFilterError, LostLogprobsError, ResponseFormatError
-from backends.messages import Label, Message, Request, SamplingParams, TokenLogprob
+from backends.messages import Label, Message, Request, SamplingParams, TokenLogprob, Usage
 from tests.helpers import chat, completion, completions, sampling, scoring
 
 EXACT = (Label(text="True", token_ids=(11, 12)), Label(text="False", token_ids=(13,)))
@@ -450,3 +450,45 @@ def test_a_body_says_nothing_twice() -> None:
         scoring("hi", EXACT, logprobs=3)
     with pytest.raises(ValueError, match="Expecting"):
         completion("hi", json_schema="{")
+
+
+# --- usage in detail ------------------------------------------------------------------------------------
+
+
+def usage_of(prompts: int, **told: object) -> Usage:
+    choices = [{"index": index, "text": "x", "finish_reason": "stop"} for index in range(prompts)]
+    payload = {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 2, **told}}
+    return wire.parse_completion(completions(prompts), payload)[1]
+
+
+def test_cached_tokens_and_the_server_s_own_price_are_read() -> None:
+    usage = usage_of(1, prompt_tokens_details={"cached_tokens": 6}, cost=0.0125)
+    assert usage == Usage(input_tokens=10, output_tokens=2, cached_tokens=6, cost_nano_usd=12_500_000)
+    assert usage_of(1).cost_nano_usd == 0
+
+
+def test_cached_tokens_of_a_list_are_not_believed() -> None:
+    assert usage_of(2, prompt_tokens_details={"cached_tokens": 6}).cached_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_tokens_details": None},
+        {"prompt_tokens_details": [6]},
+        {"prompt_tokens_details": {"cached_tokens": "6"}},
+        {"prompt_tokens_details": {"cached_tokens": -1}, "cost": -1},
+        {"cost": "free"},
+        {"cost": True},
+    ],
+    ids=str,
+)
+def test_odd_details_of_usage_lose_no_answer(told: dict[str, object]) -> None:
+    assert usage_of(1, **told) == Usage(input_tokens=10, output_tokens=2)
+
+
+def test_a_refusal_in_the_model_s_words_is_no_answer() -> None:
+    message = {"content": None, "refusal": "I would rather not."}
+    payload = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    with pytest.raises(ContentFilterError, match="rather not"):
+        wire.parse_chat([chat("hi")], payload)

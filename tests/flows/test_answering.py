@@ -1,23 +1,23 @@
 """Facts about who answers a run."""
 
 import pytest
-from pydantic import SecretStr
 
 from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from flows.answering import api_revision, first_error, open_backend, served_model, server_gone
+from flows.answering import first_error, open_backend, served_model, server_gone
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
 from tests.fake_vllm import FakeVLLM
 
 VLLM = ICMParameters()
-API = ICMParameters(backend="openai", model="m")
+API = ICMParameters(model="openai:m")
 
 
-def test_the_vllm_server_answers_unless_an_api_is_chosen() -> None:
-    keyed = Settings().model_copy(update={"openai_api_key": SecretStr("sk-secret")})
+def test_the_vllm_server_answers_unless_an_api_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    keyed = Settings()
     assert isinstance(open_backend(VLLM, keyed), VLLMServer)
     assert isinstance(open_backend(API, keyed), OpenAICompatible)
 
@@ -25,19 +25,6 @@ def test_the_vllm_server_answers_unless_an_api_is_chosen() -> None:
 def test_an_api_without_a_key_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
         open_backend(API, Settings())
-
-
-def test_an_api_needs_a_model_by_name() -> None:
-    with pytest.raises(ValueError, match="name the model"):
-        ICMParameters(backend="openai")
-
-
-def test_an_api_is_part_of_the_identity_and_its_password_is_not() -> None:
-    assert api_revision(API, Settings()) == "api:api.openai.com#"
-    pinned = API.model_copy(update={"revision": "2026-01"})
-    assert api_revision(pinned, Settings()) == "api:api.openai.com#2026-01"
-    proxy = Settings().model_copy(update={"openai_base_url": "https://user:secret@proxy:8443/team/v1/"})
-    assert api_revision(API, proxy) == "api:proxy:8443/team#"
 
 
 async def test_the_only_served_model_is_taken_and_of_several_none() -> None:

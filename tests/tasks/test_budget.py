@@ -37,16 +37,17 @@ def test_what_is_on_its_way_counts_with_all_it_may_cost() -> None:
     budget.settle(requests[:5], Usage(input_tokens=25, output_tokens=5))
     # Spent: 30. As these had 1 token for 6 characters, each of the next may cost 6 and 9.
     assert budget.admit(requests[5:]) == 4
-    assert budget.usage == Usage(input_tokens=25, output_tokens=5)
+    assert budget.tokens == 30
 
 
 def test_money_is_counted_by_the_price() -> None:
-    budget = Budget(max_cost_usd=0.001, cost_of=dollars)
+    budget = Budget(max_cost_usd=0.001)
     requests = [completion("x" * 297, sampling=sampling(10)) for _ in range(20)]  # 100 and 10: 0.0002 USD
-    assert budget.admit(requests) == 5
-    budget.settle(requests[:5], Usage(input_tokens=500, output_tokens=50))
+    assert budget.admit(requests, dollars) == 5
+    budget.settle(requests[:5], Usage(input_tokens=500, output_tokens=50), dollars)
     assert budget.cost_usd == pytest.approx(0.001)
-    assert budget.admit(requests[5:]) == 0
+    assert budget.admit(requests[5:], dollars) == 0
+    assert budget.admit(requests[5:]) == 15  # a server of one's own goes on
     assert "0.0010 USD" in str(budget.refusal())
     assert "max_cost_usd (0.001)" in str(budget.refusal())
 
@@ -64,7 +65,7 @@ def test_a_limit_is_never_passed_where_prompts_have_no_more_tokens_than_guessed(
         request = completion("x" * size, sampling=sampling(output))
         if budget.admit([request]):
             budget.settle([request], Usage(input_tokens=size // 4, output_tokens=output))
-    assert budget.usage.input_tokens + budget.usage.output_tokens <= limit
+    assert budget.tokens <= limit
 
 
 async def test_a_run_that_stops_can_go_on_where_it_was(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Where a server is and how one gets in; what is shown, logged or kept of an address has no credentials."""
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from backends.headers import Headers, check_headers, plain_headers
+
+MASK = "***"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a server is, and what it takes to get in besides a key."""
+
+    base_url: str = field(repr=False)
+    """Also with a path. `user:password@` in it is sent as basic authorization and never shown."""
+    headers: Headers = field(default_factory=dict[str, SecretStr | str], repr=False)
+    """Sent with every request; never shown."""
+    verify: bool | Path = True
+    """Whose certificates are trusted: those of the usual authorities (True), of the authorities in a file,
+    or all (False)."""
+
+
+def address_of(place: str | Address) -> Address:
+    """Return the address, where only its URL is given too."""
+    return Address(base_url=place) if isinstance(place, str) else place
+
+
+def sent_headers(address: Address, api_key: SecretStr | None) -> dict[str, str]:
+    """Return what is sent: the extra headers, and the authorization by key or by the address's credentials.
+
+    Raises:
+        ValueError: A header cannot be written in HTTP, or there are two for the authorization.
+    """
+    plain = plain_headers(address.headers)
+    claims = ["the header Authorization"] if "Authorization" in plain else []
+    if api_key:
+        plain["Authorization"] = f"Bearer {api_key.get_secret_value()}"
+        claims.append("the API key")
+    if credentials := credentials_header(address.base_url):
+        plain["Authorization"] = credentials.get_secret_value()
+        claims.append("the user and password in the base URL")
+    if len(claims) > 1:
+        raise ValueError(f"{' and '.join(claims)} all mean the Authorization of a request; give one of them")
+    check_headers(plain)
+    return plain
+
+
+def without_credentials(address: str) -> str:
+    """Return the address without `user:password@`, for sending, showing and keys.
+
+    Examples:
+        >>> without_credentials("https://me:secret@host:8443/team/v1")
+        'https://host:8443/team/v1'
+    """
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=_host(parts)))
+
+
+def masked(address: str) -> str:
+    """Return the address as a message may show it: with `***` for `user:password`.
+
+    What cannot be taken apart is masked up to its last `@`.
+
+    Examples:
+        >>> masked("ftp://me:secret@host/x")
+        'ftp://***@host/x'
+    """
+    head, at, tail = address.rpartition("@")
+    if not at:
+        return address
+    scheme, separator, _ = head.partition("://")
+    return f"{scheme}://{MASK}@{tail}" if separator else f"{MASK}@{tail}"
+
+
+def credentials_header(address: str) -> SecretStr | None:
+    """Return the value of the `Authorization` header that an address with `user:password@` asks for."""
+    parts = urlsplit(address)
+    if parts.username is None and parts.password is None:
+        return None
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return SecretStr("Basic " + base64.b64encode(pair.encode()).decode("ascii"))
+
+
+def is_at(address: str, host: str) -> bool:
+    """Whether the address names this host."""
+    return urlsplit(address).hostname == host
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
