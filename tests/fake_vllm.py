@@ -1619,6 +1619,11 @@ class FakeVLLMProcess(FakeClient):
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def start(self) -> None:
         """Start the process and wait for its port.
 
         Raises:
@@ -1638,7 +1643,6 @@ class FakeVLLMProcess(FakeClient):
                     raise RuntimeError(f"the fake vLLM process did not start: {self.process.returncode}")
                 time.sleep(POLL_SECONDS)
             self.port = int(port_file.read_text())
-        return self
 
     def kill(self) -> None:
         """End the process at once; its connections are reset, and its port refuses."""
