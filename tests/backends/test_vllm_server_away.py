@@ -280,3 +280,18 @@ async def test_fake_does_lose_logprobs_when_styles_meet(server: FakeVLLM) -> Non
         )
     assert server.stats()["mixed"] >= 1
     assert naps.seconds
+
+
+async def test_two_styles_that_come_by_turns_still_go_many_at_once(server: FakeVLLM) -> None:
+    server.config(latency_seconds=0.1)
+    mixed = [
+        request
+        for number in range(48)
+        for request in (scoring(f"claim {number} is", EXACT), completion(f"top {number}", logprobs=3))
+    ]
+    bounds, limit = ListBounds(max_prompts=4), AdaptiveLimit(initial=96)
+    async with backend_of(server.base_url, World(), Ears(), bounds=bounds, limit=limit) as backend:
+        await responses_of(backend, mixed)
+    stats = server.stats()
+    assert stats["mixed"] == 0
+    assert stats["max_in_flight"] > 4
