@@ -19,6 +19,7 @@ from backends.errors import (
     BackendError,
     BackendTimeoutError,
     BadRequestError,
+    ConnectionLostError,
     RateLimitError,
     ResponseFormatError,
     ServerError,
@@ -33,6 +34,9 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     429: RateLimitError,
     503: ServerUnavailableError,
 }
+
+_BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
+"""What is raised on a connection that was made; by name, since openai may bring an httpx of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class OpenAIClient:
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             reason = str(cause) or type(cause).__name__
+            if type(cause).__name__ in _BROKEN:
+                raise ConnectionLostError(f"the connection to {self.root} broke: {reason}") from error
             raise BackendConnectionError(f"no connection to {self.root}: {reason}") from error
         except openai.APIStatusError as error:
             raise _status_error(error) from error

@@ -30,6 +30,7 @@ TAXONOMY = {
     errors.AbortedError: (True, None, True),
     errors.BackendTimeoutError: (True, 2, True),
     errors.BackendConnectionError: (True, None, False),
+    errors.ConnectionLostError: (True, 2, True),
     errors.ServerGoneError: (False, None, False),
     errors.ResponseFormatError: (True, 1, True),
     errors.LostLogprobsError: (True, 3, True),

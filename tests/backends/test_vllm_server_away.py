@@ -195,7 +195,7 @@ async def test_each_request_is_one_exchange(server: FakeVLLM) -> None:
         await responses_of(backend, [chat("hello")])
     assert len(ears.exchanges) == server.stats()["requests"] == 5
     assert sorted(one.outcome for one in ears.exchanges) == [
-        "BackendConnectionError", "RateLimitError", "ok", "ok", "ok"
+        "ConnectionLostError", "RateLimitError", "ok", "ok", "ok"
     ]  # fmt: skip
     refused = next(one for one in ears.exchanges if one.outcome == "RateLimitError")
     assert (refused.server, refused.path, refused.prompts) == (server.base_url, COMPLETIONS, LIST)
