@@ -1112,7 +1112,7 @@ class Delivery(Response):
 
 
 def _break(transport: asyncio.Transport, *, hard: bool) -> None:
-    if hard:
+    if hard and not transport.is_closing():
         raw = cast("socket.socket", transport.get_extra_info("socket"))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
