@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, TypeAlias, cast, get_args
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -1219,6 +1219,9 @@ async def serve_model(request: Request) -> Response:
         return await _serve_model(request, state)
     except RequestError as error:
         return _refusal(error, state)
+    except ClientDisconnect:  # killed in the middle of its request
+        state.counts.abandoned += 1
+        return Response(status_code=400)  # to nobody
     finally:
         state.counts.in_flight -= 1  # not a local: a reset may have replaced the counts
 

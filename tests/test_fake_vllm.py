@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import socket
 import subprocess
 import sys
 import time
@@ -740,3 +741,13 @@ def test_slots_make_prompts_wait_in_turn(server: FakeVLLM) -> None:
     started = time.monotonic()
     assert httpx.post(f"{server.v1_url}/completions", json=body, trust_env=False).status_code == 200
     assert time.monotonic() - started >= 0.2
+
+
+def test_client_that_dies_in_the_middle_of_its_request_is_abandoned(server: FakeVLLM) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as half:
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        time.sleep(0.2)
+    end = time.monotonic() + 10
+    while not server.stats()["abandoned"] and time.monotonic() < end:
+        time.sleep(0.02)
+    assert server.stats()["abandoned"] == 1
