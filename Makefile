@@ -11,7 +11,7 @@ BIN := .venv/bin
 FLOWS := $(BIN)/vllm-flows
 
 .DEFAULT_GOAL := help
-.PHONY: help client-env vllm-env up down status demo check test fix bench clean
+.PHONY: help client-env vllm-env up down status demo check test fix bench chaos clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-throughput: client-env ## measure only the throughput; about five minutes
 
 bench-lists: client-env ## compare list sizes on the vLLM server that runs; about four minutes
 	$(BIN)/python -m bench.lists
+
+chaos: client-env ## kill the clients of a failing server again and again, and do the accounts
+	$(BIN)/python -m bench.chaos
 
 clean: ## stop everything; remove .venv, state and caches, but no stored answers and no vLLM environment
 	@test ! -x $(FLOWS) || $(FLOWS) down

@@ -104,9 +104,11 @@ class Breaker:
     async def _recover(self, error: BaseException, wait_seconds: float) -> None:
         started = self._clock()
         pause = FIRST_PAUSE_SECONDS
-        if wait_seconds:
-            self._tell(f"{self._server} is away ({error}); waiting up to {wait_seconds:.0f} s for it")
+        is_known = not wait_seconds  # it was given up, and the user heard of it
         while not await self._is_healthy():
+            if not is_known:
+                self._tell(f"{self._server} is away ({error}); waiting up to {wait_seconds:.0f} s for it")
+                is_known = True
             away = self._clock() - started
             if away >= wait_seconds:
                 raise ServerGoneError(f"{self._server} stayed away for {self._wait_seconds:.0f} s: {error}")
@@ -115,4 +117,5 @@ class Breaker:
                 self._tell(f"{self._server} is still away, {away:.0f} of {wait_seconds:.0f} s")
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         await self._on_return()
-        self._tell(f"{self._server} is back after {self._clock() - started:.0f} s")
+        if is_known:
+            self._tell(f"{self._server} is back after {self._clock() - started:.0f} s")

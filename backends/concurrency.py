@@ -6,7 +6,6 @@ congestion (Jacobson, "Congestion Avoidance and Control", 1988).
 """
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 
 from backends.errors import BackendError, BackendTimeoutError, RateLimitError, ServerUnavailableError
@@ -47,7 +46,7 @@ class AdaptiveLimit:
         self._round = 0
         self._slow_start = True
         self._preemptions: int | None = None
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def has_room(self) -> bool:
@@ -59,11 +58,7 @@ class AdaptiveLimit:
         while not self.has_room:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self._wake()  # the turn may have been given to us already
-                raise
+            await turn
 
     def take(self, prompts: int) -> Permit:
         """Count prompts as being with the server."""
@@ -110,9 +105,9 @@ class AdaptiveLimit:
         self.limit = max(self._smallest, self.limit * factor)
 
     def _wake(self) -> None:
-        # Each one checks again, since the first to wake may take all the room.
-        while self.has_room and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        # All of them, in turn, and each looks again: the first may take all the room, or a part, or none.
+        if self.has_room:
+            waiting, self._waiting = self._waiting, []
+            for turn in waiting:
+                if not turn.done():
+                    turn.set_result(None)

@@ -11,8 +11,9 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + ServerError             other 5xx               retryable, once
       + AbortedError          200, but "abort"        retryable
     + BackendTimeoutError     no answer in time       retryable, twice
-    + BackendConnectionError  refused, reset, DNS     retryable
+    + BackendConnectionError  refused, DNS            retryable
       + CertificateError      not to be trusted
+      + ConnectionLostError   reset, cut off          retryable, twice
       + ServerGoneError       away for too long
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
@@ -98,7 +99,7 @@ class BackendTimeoutError(BackendError):
 
 
 class BackendConnectionError(BackendError):
-    """No connection: refused, reset, or an unknown host."""
+    """No connection: refused, or an unknown host."""
 
     retryable = True
 
@@ -107,6 +108,17 @@ class CertificateError(BackendConnectionError):
     """The server's certificate is signed by nobody who is trusted."""
 
     retryable = False
+
+
+class ConnectionLostError(BackendConnectionError):
+    """The connection broke after the question was sent.
+
+    The server died, or something between here and there gave up on an answer that took too long; then
+    every try ends so, and a shorter list helps. A server that is gone refuses the next connection.
+    """
+
+    max_retries = 2
+    blames_prompt = True
 
 
 class ServerGoneError(BackendConnectionError):

@@ -13,6 +13,7 @@ from backends.errors import (
     BackendTimeoutError,
     BadRequestError,
     CertificateError,
+    ConnectionLostError,
     RateLimitError,
     ServerError,
     ServerUnavailableError,
@@ -31,6 +32,8 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
 }
 _REDIRECTS = range(300, 400)
 _FIRST_SERVER_ERROR = 500
+_BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
+"""What is raised on a connection that was made; by name, since openai may bring an httpx of its own."""
 
 
 def status_error(status: int, words: str, headers: Mapping[str, str]) -> BackendError:
@@ -65,6 +68,8 @@ def connection_error(address: str, error: BaseException) -> BackendConnectionErr
                 "file of its authority: VLLM_CA_FILE for a server of your own, SSL_CERT_FILE for all"
             )
     reason = next((str(cause) for cause in causes if str(cause)), type(causes[-1]).__name__)
+    if any(type(cause).__name__ in _BROKEN for cause in causes):
+        return ConnectionLostError(f"the connection to {address} broke: {reason}")
     return BackendConnectionError(f"no connection to {address}: {reason}")
 
 

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 
 
 class OneStyle:
-    """Lets in any number of one style, and those of another when the last has left; first come, first served.
+    """Lets in any number of one style; when the last has left, all who wait with the longest waiting style.
 
+    Nobody overtakes another style, or it might wait for ever. But those of one style go in together: were
+    all served strictly in turn, two styles that come by turns would be asked one request at a time.
     A request without a style (None) passes at any time.
     """
 
@@ -57,9 +59,9 @@ class OneStyle:
 
     def _let_in(self) -> None:
         while self._waiting and (self._inside == 0 or self._waiting[0][0] == self._style):
-            style, turn = self._waiting.popleft()
-            if turn.done():
-                continue
-            self._style = style
-            self._inside += 1
-            turn.set_result(None)
+            self._style = self._waiting[0][0]
+            together = [turn for style, turn in self._waiting if style == self._style and not turn.done()]
+            self._waiting = deque(place for place in self._waiting if place[0] != self._style)
+            self._inside += len(together)
+            for turn in together:
+                turn.set_result(None)

@@ -1,6 +1,7 @@
 """Sends a list of requests until each has an answer or a reason why not: backoff, then halving."""
 
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,11 +45,13 @@ class RetryPolicy:
 
 @dataclass(kw_only=True)
 class Retrier:
-    """Applies a policy; the pause and the dice are given, so that tests need neither."""
+    """Applies a policy; the pause, the dice and the clock are given, so that tests need none of them."""
 
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     rng: random.Random = field(default_factory=random.Random)
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go up, as `sleep` lets them pass."""
 
     def limited(self, max_attempts: int, max_seconds: float) -> "Retrier":
         """Return a retrier that gives up sooner."""

@@ -83,6 +83,7 @@ class VLLMServer:
             on_return=self._meet_again,
             tell=self._tell,
             sleep=self._retrier.sleep,
+            clock=self._retrier.clock,
         )
         self._batcher = Batcher(self._answer_list, self.limit, bounds or ListBounds())
         self._capabilities = SharedCall(self._first_contact)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
+import itertools
 import json
 import math
 import re
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any, Literal, Self, TypeAlias, cast, get_args
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -211,6 +212,15 @@ class Settings:
     max_logprobs: int = 20
     api_key: str | None = None
     latency_seconds: float = 0.0
+    slots: int | None = None
+    """How many prompts are computed at the same time, each for `latency_seconds`; the others wait in turn."""
+    reports_load: bool = True
+    """Send `endpoint-load-metrics` to those who ask for it."""
+    others_waiting: int = 0
+    """Prompts of other clients that wait, for that header."""
+    kv_use: float = 0.0
+    v1_runner: bool = False
+    """Lose plain log-probabilities while requests with `logprob_token_ids` are in flight (PR 51789)."""
     supports_logprob_token_ids: bool = True
     """False: the field is ignored, as an old vLLM does, and absent from /openapi.json."""
     supports_batch_chat: bool = True
@@ -300,6 +310,8 @@ class Counts:
     """Prompts whose answer left with status 200, made unusable by a fault."""
     abandoned: int = 0
     """Model requests whose client had gone before the answer was sent."""
+    mixed: int = 0
+    """Requests for plain log-probabilities that were in flight together with one for chosen ids."""
     max_list: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
@@ -308,6 +320,40 @@ class Counts:
     """Model requests by status of the answer that was sent in full."""
     prompt_digests: Counter[str] = field(default_factory=Counter[str])
     """{sha256 of the prompt in hex: times answered well}."""
+
+
+class Witness:
+    """Sees every readable model request; a subclass keeps books, or has faults of its own."""
+
+    def arrived(self, client: str, prompts: Sequence[str]) -> Fault | None:
+        """Hear of a request from the owner of this API key, before it is answered; say what befalls it."""
+        del client, prompts
+
+    def delivered(self, client: str, prompts: Sequence[str]) -> None:
+        """Hear of the prompts whose good answer has left whole."""
+
+
+@dataclass(slots=True)
+class Styles:
+    """Which kinds of log-probabilities are asked for by the requests in flight."""
+
+    chosen: set[int] = field(default_factory=set[int])
+    """Requests with `logprob_token_ids`, by number."""
+    plain: dict[int, bool] = field(default_factory=dict[int, bool])
+    """{request for plain ones: whether it has met a request of the other kind}."""
+
+    def enter(self, body: JsonObject, number: int) -> None:
+        """Count a request as being in flight."""
+        if body.get("logprob_token_ids"):
+            self.chosen.add(number)
+            self.plain = dict.fromkeys(self.plain, True)
+        elif body.get("logprobs") not in (None, False):
+            self.plain[number] = bool(self.chosen)
+
+    def leave(self, number: int) -> None:
+        """Count it no more."""
+        self.chosen.discard(number)
+        self.plain.pop(number, None)
 
 
 @dataclass(slots=True)
@@ -320,6 +366,14 @@ class State:
     writer: Writer
     counts: Counts = field(default_factory=Counts)
     faults: list[Fault] = field(default_factory=list[Fault])
+    witness: Witness = field(default_factory=Witness)
+    styles: Styles = field(default_factory=Styles)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    """Names for requests in flight."""
+    slots: asyncio.Semaphore | None = None
+    """The free ones, made when `Settings.slots` is set."""
+    waiting: int = 0
+    """Prompts that wait for a slot."""
     stopping: Callable[[], bool] = bool
     started: int = field(default_factory=lambda: int(time.time()))
 
@@ -1002,6 +1056,13 @@ def _envelope(
 # --- HTTP -----------------------------------------------------------------------------------------------
 
 
+def bearer(scope: Scope) -> str:
+    """Return the API key that a request came with, or nothing."""
+    headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
+    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return given if scheme.lower() == "bearer" else ""
+
+
 class Delivery(Response):
     """A response that is counted when the socket has its last byte, or that breaks on purpose."""
 
@@ -1036,15 +1097,16 @@ class Delivery(Response):
             return
         await super().__call__(scope, receive, send)
         if kind != "truncated":
-            self._count()
+            self._count(bearer(scope))
 
-    def _count(self) -> None:
+    def _count(self, client: str) -> None:
         counts = self.state.counts
         counts.by_status[str(self.status_code)] += 1
         if self.answered is not None:
             counts.answered += len(self.answered.good)
             counts.spoiled += self.answered.spoiled
             counts.prompt_digests.update(prompt_digest(text) for text in self.answered.good)
+            self.state.witness.delivered(client, self.answered.good)
 
     async def _send_half(self, transport: asyncio.Transport, send: Send) -> None:
         """Send half of the body: under the full length and then close, or as if the half were all."""
@@ -1059,7 +1121,7 @@ class Delivery(Response):
 
 
 def _break(transport: asyncio.Transport, *, hard: bool) -> None:
-    if hard:
+    if hard and not transport.is_closing():
         raw = cast("socket.socket", transport.get_extra_info("socket"))
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
@@ -1081,6 +1143,38 @@ async def _pause(seconds: float, request: Request, state: State) -> None:
         if transport.is_closing():
             return
         await asyncio.sleep(min(left, POLL_SECONDS))
+
+
+async def _compute(prompts: int, request: Request, state: State) -> None:
+    """Take as long as the prompts need, one slot each where there are not slots for all."""
+    settings = state.settings
+    if settings.slots is None:
+        await _pause(settings.latency_seconds, request, state)
+        return
+    slots = state.slots = state.slots or asyncio.Semaphore(settings.slots)
+
+    async def one() -> None:
+        state.waiting += 1
+        try:
+            await slots.acquire()
+        finally:
+            state.waiting -= 1
+        try:
+            await _pause(settings.latency_seconds, request, state)
+        finally:
+            slots.release()
+
+    await asyncio.gather(*(one() for _ in range(prompts)))
+
+
+def _load(request: Request, state: State) -> dict[str, str]:
+    """Write the header that tells the load, for a client that asks for it."""
+    settings = state.settings
+    if not settings.reports_load or request.headers.get("endpoint-load-metrics-format") != "JSON":
+        return {}
+    waiting = float(state.waiting + settings.others_waiting)
+    metrics = {"num_requests_waiting": waiting, "kv_cache_usage_perc": settings.kv_use}
+    return {"endpoint-load-metrics": f"JSON {json.dumps({'named_metrics': metrics})}"}
 
 
 BUSY = (
@@ -1134,6 +1228,9 @@ async def serve_model(request: Request) -> Response:
         return await _serve_model(request, state)
     except RequestError as error:
         return _refusal(error, state)
+    except ClientDisconnect:  # killed in the middle of its request
+        state.counts.abandoned += 1
+        return Response(status_code=400)  # to nobody
     finally:
         state.counts.in_flight -= 1  # not a local: a reset may have replaced the counts
 
@@ -1146,8 +1243,22 @@ async def _serve_model(request: Request, state: State) -> Response:
     asked = read_request(path, body, settings)
     state.counts.prompts += len(asked.prompts)
     state.counts.max_list = max(state.counts.max_list, len(asked.prompts))
-    fault = state.take_fault(asked.texts)
-    await _pause(settings.latency_seconds, request, state)
+    number = next(state.numbers)
+    state.styles.enter(body, number)
+    try:
+        return await _answer(asked, request, state, number)
+    finally:
+        state.styles.leave(number)
+
+
+async def _answer(asked: ModelRequest, request: Request, state: State, number: int) -> Response:
+    """Answer a readable request, in the time and with the faults that are set."""
+    fault = state.witness.arrived(bearer(request.scope), asked.texts) or state.take_fault(asked.texts)
+    await _compute(len(asked.prompts), request, state)
+    if state.styles.plain.get(number):
+        state.counts.mixed += 1
+        if state.settings.v1_runner:
+            fault = fault or Fault(kind="minus_9999")
     if fault is not None:
         if fault.kind == "hang":
             await _pause(fault.seconds, request, state)
@@ -1156,7 +1267,8 @@ async def _serve_model(request: Request, state: State) -> Response:
     answered = answer(asked, state, fault)
     if fault is not None and fault.kind == "truncated":
         answered = replace(answered, good=(), spoiled=len(asked.prompts))
-    return Delivery(_as_bytes(answered.body), state=state, fault=fault, answered=answered)
+    body, headers = _as_bytes(answered.body), _load(request, state)
+    return Delivery(body, state=state, headers=headers, fault=fault, answered=answered)
 
 
 async def serve_tokenize(request: Request) -> Response:
@@ -1292,7 +1404,7 @@ async def serve_reset(request: Request) -> Response:
     state.counts = Counts(in_flight=now, max_in_flight=now)
     state.faults.clear()
     if body.get("config"):
-        state.settings = state.initial
+        state.settings, state.slots = state.initial, None
     return JSONResponse({})
 
 
@@ -1310,7 +1422,7 @@ async def serve_config(request: Request) -> Response:
     """Answer POST /fake/config: change some settings; the answer shows all."""
     state = cast("State", request.app.state.fake)
     try:
-        state.settings = state.settings.changed(json.loads(await request.body()))
+        state.settings, state.slots = state.settings.changed(json.loads(await request.body())), None
     except ValueError as error:
         return JSONResponse({"error": str(error)}, 400)
     return JSONResponse(asdict(state.settings))
@@ -1347,11 +1459,7 @@ class FrontDoor:
 
     def _knows(self, scope: Scope) -> bool:
         key = self.state.settings.api_key
-        if key is None:
-            return True
-        headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-        scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        return scheme.lower() == "bearer" and given == key
+        return key is None or bearer(scope) == key
 
 
 def build_app(state: State) -> FrontDoor:
@@ -1465,7 +1573,7 @@ class FakeClient:
 
 
 class FakeVLLM(FakeClient):
-    """The fake in a thread of this process, on a free port.
+    """The fake in a thread of this process, on the port given or a free one.
 
     Examples:
         >>> with FakeVLLM(models=["tiny"]) as server:
@@ -1475,9 +1583,14 @@ class FakeVLLM(FakeClient):
     """
 
     def __init__(
-        self, *, scorer: Scorer | None = None, writer: Writer | None = None, **settings: object
+        self,
+        *,
+        scorer: Scorer | None = None,
+        writer: Writer | None = None,
+        port: int = 0,
+        **settings: object,
     ) -> None:
-        super().__init__(0)
+        super().__init__(port)
         chosen = Settings().changed(settings)
         self.state = State(chosen, chosen, scorer or synthetic_scorer, writer or synthetic_writer)
         self.server: uvicorn.Server | None = None
@@ -1485,7 +1598,7 @@ class FakeVLLM(FakeClient):
 
     def __enter__(self) -> Self:
         """Start serving; requests are accepted when this returns."""
-        sock = listen()
+        sock = listen(self.port)
         self.port = cast("tuple[str, int]", sock.getsockname())[1]
         self.server = build_server(self.state)
         self.thread = threading.Thread(
@@ -1509,14 +1622,22 @@ class FakeVLLM(FakeClient):
 
 
 class FakeVLLMProcess(FakeClient):
-    """The fake in a process of its own, which outlives a client that is killed."""
+    """The fake in a process of its own, which outlives a client that is killed, and can be killed itself."""
 
-    def __init__(self, **settings: object) -> None:
-        super().__init__(0)
+    def __init__(
+        self, *, port: int = 0, program: Sequence[str] = ("-m", "tests.fake_vllm"), **settings: object
+    ) -> None:
+        super().__init__(port)
         self.settings = settings
+        self.program = program
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def start(self) -> None:
         """Start the process and wait for its port.
 
         Raises:
@@ -1524,9 +1645,10 @@ class FakeVLLMProcess(FakeClient):
         """
         with tempfile.TemporaryDirectory() as folder:
             port_file = Path(folder) / "port"
-            command = [sys.executable, "-m", "tests.fake_vllm", "--port-file", str(port_file)]
+            place = ["--port", str(self.port), "--port-file", str(port_file)]
             self.process = subprocess.Popen(
-                [*command, "--config", json.dumps(self.settings)], cwd=Path(__file__).parents[1]
+                [sys.executable, *self.program, *place, "--config", json.dumps(self.settings)],
+                cwd=Path(__file__).parents[1],
             )
             end = time.monotonic() + SHUTDOWN_SECONDS
             while not port_file.exists():
@@ -1535,7 +1657,12 @@ class FakeVLLMProcess(FakeClient):
                     raise RuntimeError(f"the fake vLLM process did not start: {self.process.returncode}")
                 time.sleep(POLL_SECONDS)
             self.port = int(port_file.read_text())
-        return self
+
+    def kill(self) -> None:
+        """End the process at once; its connections are reset, and its port refuses."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def __exit__(self, *_: object) -> None:
         """End the process."""
@@ -1551,6 +1678,11 @@ class FakeVLLMProcess(FakeClient):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
+    serve(build_parser().parse_args(arguments))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Say what the command line knows."""
     parser = argparse.ArgumentParser(prog="python -m tests.fake_vllm", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(
@@ -1558,9 +1690,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", type=json.loads, default={}, help="JSON object: fields of Settings")
     parser.add_argument("--faults", type=json.loads, default=[], help="JSON list: a script of faults")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def serve(options: argparse.Namespace, witness: Witness | None = None) -> None:
+    """Serve as the command line says until SIGTERM or SIGINT."""
     settings = Settings().changed(options.config)
-    state = State(settings, settings, synthetic_scorer, synthetic_writer)
+    state = State(settings, settings, synthetic_scorer, synthetic_writer, witness=witness or Witness())
     state.faults = [Fault(**each) for each in options.faults]
     sock = listen(options.port)
     port = cast("tuple[str, int]", sock.getsockname())[1]

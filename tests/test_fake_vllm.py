@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import socket
 import subprocess
 import sys
 import time
@@ -704,3 +705,49 @@ def test_a_process_outlives_its_killed_client_and_answers_like_a_thread(server: 
         answered = apart.stats()["answered"]
         assert answered >= 5
         assert post(apart, **GOOD).status_code == 200
+
+
+# --- load, and the runner's fault -------------------------------------------------------------------------
+
+
+def test_load_is_told_to_those_who_ask(server: FakeVLLM) -> None:
+    server.config(others_waiting=12, kv_use=0.25)
+    body = {"model": "fake-model", "prompt": "hi"}
+    asked = {"endpoint-load-metrics-format": "JSON"}
+    loaded = httpx.post(f"{server.v1_url}/completions", json=body, headers=asked, trust_env=False)
+    told = '{"named_metrics": {"num_requests_waiting": 12.0, "kv_cache_usage_perc": 0.25}}'
+    assert loaded.headers["endpoint-load-metrics"] == f"JSON {told}"
+    plain = httpx.post(f"{server.v1_url}/completions", json=body, trust_env=False)
+    assert "endpoint-load-metrics" not in plain.headers
+
+
+async def test_plain_logprobs_are_lost_while_chosen_ids_are_in_flight(server: FakeVLLM) -> None:
+    server.config(v1_runner=True, latency_seconds=0.3)
+    plain = {"model": "fake-model", "prompt": "hi", "max_tokens": 1, "logprobs": 3}
+    chosen = {**plain, "logprob_token_ids": [1000, 1001]}
+    async with httpx.AsyncClient(base_url=server.v1_url, trust_env=False) as client:
+        alone = (await client.post("/completions", json=plain)).json()
+        together, _ = await asyncio.gather(
+            client.post("/completions", json=plain), client.post("/completions", json=chosen)
+        )
+    assert min(alone["choices"][0]["logprobs"]["top_logprobs"][0].values()) > -9000
+    assert min(together.json()["choices"][0]["logprobs"]["top_logprobs"][0].values()) == -9999.0
+    assert server.stats()["mixed"] == 1
+
+
+def test_slots_make_prompts_wait_in_turn(server: FakeVLLM) -> None:
+    server.config(slots=4, latency_seconds=0.1)
+    body = {"model": "fake-model", "prompt": ["hi"] * 8}
+    started = time.monotonic()
+    assert httpx.post(f"{server.v1_url}/completions", json=body, trust_env=False).status_code == 200
+    assert time.monotonic() - started >= 0.2
+
+
+def test_client_that_dies_in_the_middle_of_its_request_is_abandoned(server: FakeVLLM) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as half:
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        time.sleep(0.2)
+    end = time.monotonic() + 10
+    while not server.stats()["abandoned"] and time.monotonic() < end:
+        time.sleep(0.02)
+    assert server.stats()["abandoned"] == 1

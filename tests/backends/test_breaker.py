@@ -139,3 +139,12 @@ async def test_closing_stops_the_looking() -> None:
     looks = len(server.looks)
     await asyncio.sleep(0)
     assert len(server.looks) == looks
+
+
+async def test_nothing_is_told_of_a_server_that_turns_out_to_be_there() -> None:
+    server = Server(back_at=0)
+    breaker = server.breaker()
+    trip(breaker)
+    await breaker.ready()
+    assert server.returned == 1  # it may have been away, and be another now
+    assert server.told == []

@@ -168,3 +168,14 @@ async def test_a_turn_given_to_somebody_who_left_goes_to_the_next() -> None:
     first.cancel()
     await asyncio.wait_for(second, 1)
     assert first.cancelled() or first.done()
+
+
+async def test_room_that_one_does_not_take_is_another_s() -> None:
+    """As of a list whose askers have all left while it waited."""
+    limit = AdaptiveLimit(initial=8)
+    permit = limit.take(8)
+    one, other = (asyncio.create_task(limit.room()) for _ in range(2))
+    await asyncio.sleep(0)
+    limit.give_back(permit)
+    async with asyncio.timeout(1):
+        await asyncio.gather(one, other)

@@ -31,6 +31,7 @@ TAXONOMY = {
     errors.BackendTimeoutError: (True, 2, True),
     errors.BackendConnectionError: (True, None, False),
     errors.CertificateError: (False, None, False),
+    errors.ConnectionLostError: (True, 2, True),
     errors.ServerGoneError: (False, None, False),
     errors.ResponseFormatError: (True, 1, True),
     errors.LostLogprobsError: (True, 3, True),

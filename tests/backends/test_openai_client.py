@@ -15,6 +15,7 @@ from backends.errors import (
     BackendError,
     BackendTimeoutError,
     BadRequestError,
+    ConnectionLostError,
     RateLimitError,
     ResponseFormatError,
     ServerError,
@@ -117,9 +118,9 @@ async def test_a_retry_after_that_cannot_be_read_is_left_out(server: FakeVLLM, h
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"kind": "reset"}, BackendConnectionError),
-        ({"kind": "reset", "hard": True}, BackendConnectionError),
-        ({"kind": "truncated"}, BackendConnectionError),
+        ({"kind": "reset"}, ConnectionLostError),
+        ({"kind": "reset", "hard": True}, ConnectionLostError),
+        ({"kind": "truncated"}, ConnectionLostError),
         ({"kind": "truncated", "declared": "cut"}, ResponseFormatError),
         ({"kind": "not_json"}, ResponseFormatError),
         ({"kind": "html"}, ResponseFormatError),
