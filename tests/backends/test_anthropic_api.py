@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from backends.anthropic_api import AnthropicAPI, body_of, parse
 from backends.errors import (
     AuthenticationError,
-    BackendConnectionError,
     BackendError,
     BackendTimeoutError,
     BadRequestError,
+    ConnectionLostError,
     ContentFilterError,
     RateLimitError,
     ResponseFormatError,
@@ -244,7 +244,7 @@ def test_what_is_no_whole_answer_is_an_error(payload: object, kind: type[Backend
         (Fault(status=429, match="hi"), RateLimitError, 3),
         (Fault(status=500, match="hi"), ServerError, 2),
         (Fault(status=529, match="hi"), ServerUnavailableError, 3),
-        (Fault(cut=True, match="hi"), BackendConnectionError, 3),
+        (Fault(cut=True, match="hi"), ConnectionLostError, 3),
         (Fault(text="{not json", match="hi"), ResponseFormatError, 2),
         (Fault(text="[]", match="hi"), ResponseFormatError, 2),
     ],
