@@ -36,6 +36,9 @@ MAX_MOVES = 8
 MEETING_SECONDS = 1.0
 """At the beginning, how long those that are there wait for the others."""
 
+REFUSED_PAUSE_SECONDS = 60.0
+"""Before a server is checked again that is there and not to be asked: the check may cost it some prompts."""
+
 SILENT_SECONDS = 15.0
 """A server that answers nothing for so long is asked for its health; twice, since a busy one may be late."""
 
@@ -77,6 +80,8 @@ class _Seat:
     reason: Exception | None = None
     """Why it is not open."""
     away_since: float | None = None
+    told: bool = False
+    """Whether the user has heard that it is away."""
     heard_at: float = 0.0
 
     @property
@@ -217,6 +222,7 @@ class Replicas:
         """Look for all servers; go on with those that are there, if they agree."""
         for seat in self._seats:
             if not seat.is_open:
+                seat.reason = None
                 self._search(seat)
         looks = [asyncio.ensure_future(seat.looked.wait()) for seat in self._seats]
         try:
@@ -235,7 +241,7 @@ class Replicas:
                 look.cancel()
         for seat in self._seats:
             if not seat.is_open:
-                seat.away_since = self._clock()
+                seat.away_since, seat.told = self._clock(), True
                 self.hooks.tell(f"{seat.server.root} is not there{_because(seat.reason)}; the others answer")
 
     def _agree(self) -> None:
@@ -278,38 +284,50 @@ class Replicas:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                await seat.server.ready()
+                await self._look_at(seat)
             except Exception as error:  # noqa: BLE001 - whatever keeps it from being asked, others may answer
                 seat.reason = error
+                self._tell_away(seat)
             else:
                 self._open(seat)
                 return
             finally:
                 seat.looked.set()
             self._give_up_if_all_are_refused()
-            await self._sleep(pause)
+            await self._sleep(REFUSED_PAUSE_SECONDS if _is_refusal(seat.reason) else pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _look_at(self, seat: _Seat) -> None:
+        server = seat.server
+        if isinstance(seat.reason, BackendError) and not server.is_away and not await server.is_healthy():
+            server.take_for_away(seat.reason)  # else one broken connection, as when it was idle
+        await server.ready()
+
+    def _tell_away(self, seat: _Seat) -> None:
+        if seat.told or seat.away_since is None:
+            return
+        seat.told = True
+        if any(one.is_open for one in self._seats):
+            what = "the others answer in its place"
+        else:
+            what = f"no server is left, waiting up to {self._max_away_seconds:.0f} s for one"
+        self.hooks.tell(f"{seat.server.root} is away{_because(seat.reason)}; {what}")
 
     def _open(self, seat: _Seat) -> None:
         seat.is_open, seat.reason, self._gone = True, None, None
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if seat.away_since is not None:
+        if seat.told and seat.away_since is not None:
             self.hooks.tell(f"{seat.server.root} is back after {self._clock() - seat.away_since:.0f} s")
-            seat.away_since = None
+        seat.away_since, seat.told = None, False
         self._place_anew([one.queue for one in self._seats] + [self._stranded])
         self._feed()
 
     def _send_away(self, seat: _Seat, reason: Exception | None) -> None:
         seat.is_open, seat.reason, seat.away_since = False, reason, self._clock()
         self._search(seat)
-        if any(one.is_open for one in self._seats):
-            self.hooks.tell(f"{seat.server.root} is away{_because(reason)}; the others answer in its place")
-        else:
-            self.hooks.tell(
-                f"no server is left{_because(reason)}; waiting up to {self._max_away_seconds:.0f} s for one"
-            )
+        if not any(one.is_open for one in self._seats):
             self._patience = asyncio.ensure_future(self._wait_for_any())
         self._place_anew([seat.queue])
 
@@ -462,7 +480,7 @@ class Replicas:
                 passed.append((item.index, outcome))
         seat.with_it -= len(arrival.outcomes)
         asked.arrivals.put_nowait(replace(arrival, outcomes=tuple(passed)))
-        if lost and seat.is_open and seat.server.is_away:
+        if lost and seat.is_open:
             self._send_away(seat, reason)
         self._place(lost, first=True)
         self._feed()

@@ -179,9 +179,13 @@ class VLLMServer:
         """Ask the server for its health, once."""
         return await self._client.answers("/health", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
 
+    def take_for_away(self, reason: BackendError) -> None:
+        """Send nothing until `ready` has seen the server again; what is under way may yet be answered."""
+        self._breaker.trip(reason)
+
     def hang_up(self) -> None:
         """Give up what is under way, as if all connections had broken; for a server that has gone silent."""
-        self._breaker.trip(self._silence())
+        self.take_for_away(self._silence())
         for patience in [one for one in self._under_way if not one.expired()]:
             patience.reschedule(asyncio.get_running_loop().time())
 

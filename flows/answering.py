@@ -5,6 +5,7 @@ from typing import cast
 from backends.base import Backend
 from backends.errors import BackendConnectionError, BackendError
 from backends.openai_compatible import OpenAICompatible
+from backends.replicas import Replicas
 from backends.vllm_server import VLLMServer
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
@@ -14,14 +15,15 @@ class RunStoppedError(RuntimeError):
     """The run cannot go on now; everything answered is stored, and running it again continues."""
 
 
-def open_backend(parameters: ICMParameters, settings: Settings) -> VLLMServer | OpenAICompatible:
+def open_backend(parameters: ICMParameters, settings: Settings) -> VLLMServer | Replicas | OpenAICompatible:
     """Make the backend that a run asks; it connects when it is first asked.
 
     Raises:
         SettingsError: An external API is wanted and its key is not in the environment.
     """
     if parameters.backend == "vllm":
-        return VLLMServer(settings.base_url, api_key=settings.api_key)
+        servers = [VLLMServer(address, api_key=settings.api_key) for address in settings.base_urls]
+        return servers[0] if len(servers) == 1 else Replicas(servers)
     if settings.openai_api_key is None:
         raise SettingsError(
             "backend is 'openai' and OPENAI_API_KEY is not set; set it, then `make up` hands it to the worker"
@@ -41,7 +43,7 @@ async def served_model(backend: Backend) -> str:
         SettingsError: It serves several, or is no vLLM server.
         BackendConnectionError: Nobody answers.
     """
-    if not isinstance(backend, VLLMServer):
+    if not isinstance(backend, VLLMServer | Replicas):
         raise SettingsError("no model is named; give the parameter model")
     try:
         served = (await backend.capabilities()).roots

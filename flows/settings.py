@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     base_url: str = Field(default=DEFAULT_BASE_URL, validation_alias="VLLM_BASE_URL")
+    """As given: one address, or several with commas between them."""
     model: str | None = Field(default=None, validation_alias="VLLM_MODEL")
     api_key: SecretStr | None = Field(default=None, validation_alias="VLLM_API_KEY")
     openai_base_url: str = Field(default="https://api.openai.com", validation_alias="OPENAI_BASE_URL")
@@ -44,7 +45,24 @@ class Settings(BaseSettings):
     runs: Path = Field(default=PROJECT / "runs", validation_alias="VLLM_FLOWS_RUNS")
     """Reports and label files."""
 
-    @field_validator("base_url", "openai_base_url")
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of the vLLM servers, which serve the same; most have one."""
+        return split_addresses(self.base_url)
+
+    @field_validator("base_url")
+    @classmethod
+    def _are_http(cls, value: str) -> str:
+        addresses = split_addresses(value)
+        for place, address in enumerate(addresses):
+            if not address.startswith(("http://", "https://")):
+                which = f" {place + 1} of {len(addresses)}, {address!r}," if len(addresses) > 1 else ""
+                raise ValueError(f"an address{which} starts with http:// or https://")
+            if address in addresses[:place]:
+                raise ValueError(f"the address {address!r} is there twice")
+        return value
+
+    @field_validator("openai_base_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
@@ -55,6 +73,11 @@ class Settings(BaseSettings):
     @classmethod
     def _expanded(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+
+def split_addresses(value: str) -> tuple[str, ...]:
+    """Split what VLLM_BASE_URL holds."""
+    return tuple(address.strip() for address in value.split(","))
 
 
 def load_settings(services: Path = SERVICES) -> Settings:

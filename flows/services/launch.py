@@ -75,8 +75,9 @@ class Launch:
         self._require_prefect_port()
         server = self._start_vllm() if external is None else None
         if external is not None:
-            models = served_models(external, self.settings.vllm_api_key)
-            self.terminal.say(f"vLLM server: {external} serves {', '.join(models)}")
+            for address in [part.strip() for part in external.split(",")]:
+                models = served_models(address, self.settings.vllm_api_key)
+                self.terminal.say(f"vLLM server: {address} serves {', '.join(models)}")
         api = self._start_prefect()
         self._provision(api)
         self._start_worker(api)

@@ -43,10 +43,11 @@ class ServiceSettings:
         """
         cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
         base_url = environ.get("VLLM_BASE_URL") or None
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise ServicesError(
-                f"VLLM_BASE_URL={base_url!r} is no address; it starts with http:// or https://."
-            )
+        for address in [part.strip() for part in base_url.split(",")] if base_url else []:
+            if not address.startswith(("http://", "https://")):
+                raise ServicesError(
+                    f"VLLM_BASE_URL={address!r} is no address; it starts with http:// or https://."
+                )
         return cls(
             project=project,
             home=Path(environ.get("VLLM_FLOWS_HOME") or f"{cache}/vllm-flows").expanduser().absolute(),
