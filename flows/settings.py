@@ -1,6 +1,7 @@
 """The only reader of the environment: where the model server is, and where things are stored."""
 
 import json
+import re
 from pathlib import Path
 from typing import cast
 
@@ -56,8 +57,8 @@ class Settings(BaseSettings):
         addresses = split_addresses(value)
         for place, address in enumerate(addresses):
             if not address.startswith(("http://", "https://")):
-                which = f" {place + 1} of {len(addresses)}, {address!r}," if len(addresses) > 1 else ""
-                raise ValueError(f"an address{which} starts with http:// or https://")
+                which = f"{address!r}: " if len(addresses) > 1 else ""
+                raise ValueError(f"{which}an address starts with http:// or https://")
             if address in addresses[:place]:
                 raise ValueError(f"the address {address!r} is there twice")
         return value
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
 
 def split_addresses(value: str) -> tuple[str, ...]:
     """Split what VLLM_BASE_URL holds."""
-    return tuple(address.strip() for address in value.split(","))
+    return tuple(re.split(r"\s*,\s*", value))
 
 
 def load_settings(services: Path = SERVICES) -> Settings:

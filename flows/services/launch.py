@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ class Launch:
         self._require_prefect_port()
         server = self._start_vllm() if external is None else None
         if external is not None:
-            for address in [part.strip() for part in external.split(",")]:
+            for address in re.split(r"\s*,\s*", external):
                 models = served_models(address, self.settings.vllm_api_key)
                 self.terminal.say(f"vLLM server: {address} serves {', '.join(models)}")
         api = self._start_prefect()

@@ -1,5 +1,6 @@
 """ServiceSettings: what the environment says about the services that `up` starts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class ServiceSettings:
         """
         cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
         base_url = environ.get("VLLM_BASE_URL") or None
-        for address in [part.strip() for part in base_url.split(",")] if base_url else []:
+        for address in re.split(r"\s*,\s*", base_url) if base_url else []:
             if not address.startswith(("http://", "https://")):
                 raise ServicesError(
                     f"VLLM_BASE_URL={address!r} is no address; it starts with http:// or https://."
