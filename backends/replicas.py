@@ -165,6 +165,11 @@ class Replicas:
         """Prompts that wait, here or with a server."""
         return len(self._stranded) + sum(len(seat.queue) + seat.with_it for seat in self._seats)
 
+    @property
+    def there(self) -> tuple[str, ...]:
+        """The addresses of the servers that are asked now."""
+        return tuple(seat.server.root for seat in self._seats if seat.is_open)
+
     async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield the outcome of every request exactly once, as they arrive."""
         asked = _Asked()
