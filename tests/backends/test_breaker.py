@@ -139,3 +139,17 @@ async def test_closing_stops_the_looking() -> None:
     looks = len(server.looks)
     await asyncio.sleep(0)
     assert len(server.looks) == looks
+
+
+async def test_where_others_can_answer_nobody_waits_and_one_look_decides() -> None:
+    server = Server(back_at=5)
+    breaker = server.breaker()
+    breaker.wait_no_more()
+    breaker.trip(REFUSED)
+    assert breaker.is_away
+    with pytest.raises(ServerGoneError, match="http://server is away"):
+        await breaker.ready()
+    assert (len(server.looks), server.now, breaker.is_away) == (1, 0.0, True)
+    server.now = 5
+    await breaker.ready()
+    assert (server.returned, breaker.is_away, server.told) == (1, False, [])
