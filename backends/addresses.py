@@ -1,6 +1,7 @@
 """Where a server is and how one gets in; what is shown, logged or kept of an address has no credentials."""
 
 import base64
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -48,6 +49,11 @@ def sent_headers(address: Address, api_key: SecretStr | None) -> dict[str, str]:
         raise ValueError(f"{' and '.join(claims)} all mean the Authorization of a request; give one of them")
     check_headers(plain)
     return plain
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """Take several addresses apart that are written with commas between them."""
+    return tuple(re.split(r"\s*,\s*", text))
 
 
 def without_credentials(address: str) -> str:

@@ -63,6 +63,15 @@ class Breaker:
         self._recovery: asyncio.Task[None] | None = None
         self._gone: BaseException | None = None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the server is believed to be away, or is being looked for."""
+        return self._recovery is not None or self._gone is not None
+
+    def wait_no_more(self) -> None:
+        """From now on look once instead of waiting, and say nothing: somebody else does both."""
+        self._wait_seconds = 0.0
+
     async def ready(self) -> None:
         """Wait until the server is believed to be there.
 
@@ -82,7 +91,12 @@ class Breaker:
     def failed(self, error: BackendError) -> None:
         """Note a failure; opens the circuit when there were several in a row."""
         self._failures = self._failures + 1 if isinstance(error, AWAY) else 0
-        if self._failures >= TRIP_AFTER and self._recovery is None and self._gone is None:
+        if self._failures >= TRIP_AFTER:
+            self.trip(error)
+
+    def trip(self, error: BackendError) -> None:
+        """Take the server for away, whatever was noted before."""
+        if not self.is_away:
             self._open(error, wait_seconds=self._wait_seconds)
 
     async def close(self) -> None:
@@ -111,11 +125,12 @@ class Breaker:
                 is_known = True
             away = self._clock() - started
             if away >= wait_seconds:
-                raise ServerGoneError(f"{self._server} stayed away for {self._wait_seconds:.0f} s: {error}")
+                waited = f"stayed away for {self._wait_seconds:.0f} s" if self._wait_seconds else "is away"
+                raise ServerGoneError(f"{self._server} {waited}: {error}")
             await self._sleep(min(pause, wait_seconds - away))
             if pause >= LONGEST_PAUSE_SECONDS:
                 self._tell(f"{self._server} is still away, {away:.0f} of {wait_seconds:.0f} s")
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         await self._on_return()
-        if is_known:
+        if is_known and self._wait_seconds:
             self._tell(f"{self._server} is back after {self._clock() - started:.0f} s")

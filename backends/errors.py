@@ -18,6 +18,7 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
     + ContentFilterError      an answer withheld
+    + ReplicasDifferError     servers that should be one and the same
 """
 
 from typing import ClassVar
@@ -145,3 +146,7 @@ class ContentFilterError(BackendError):
     """The server has an answer and withholds it."""
 
     blames_prompt = True
+
+
+class ReplicasDifferError(BackendError):
+    """A server does not serve what the others serve that are to answer in its place."""

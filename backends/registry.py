@@ -4,13 +4,13 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from backends.addresses import Address, without_credentials
+from backends.addresses import Address, split_addresses, without_credentials
 from backends.base import HookedBackend, Hooks
 from backends.limiting import Limits
 from backends.retrying import Retrier
@@ -47,6 +47,7 @@ class Connection:
     """How a provider is reached. Read from the environment in one place, and never shown."""
 
     address: Address
+    """One place; for servers of one's own, several with commas between them."""
     api_key: SecretStr | None = None
     limits: Limits = field(default_factory=Limits)
     """For external APIs; a server of one's own has none."""
@@ -74,7 +75,13 @@ class Provider:
 
 
 def _open_vllm(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
-    return module.VLLMServer(to.address, api_key=to.api_key, retrier=to.retrier, hooks=to.hooks)
+    places = split_addresses(to.address.base_url)
+    addresses = [replace(to.address, base_url=place) for place in places]
+    if len(addresses) == 1:
+        return module.VLLMServer(to.address, api_key=to.api_key, retrier=to.retrier, hooks=to.hooks)
+    replicas = cast("Any", importlib.import_module("backends.replicas"))
+    servers = [module.VLLMServer(one, api_key=to.api_key, retrier=to.retrier) for one in addresses]
+    return replicas.Replicas(servers, hooks=to.hooks)
 
 
 def _open_openai_compatible(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module

@@ -52,6 +52,8 @@ class Retrier:
     rng: random.Random = field(default_factory=random.Random)
     clock: Callable[[], float] = time.monotonic
     """Seconds that only go up, as `sleep` lets them pass."""
+    leaves: tuple[type[BackendError], ...] = ()
+    """Errors that are not tried again here, since somebody else does it better."""
 
     def limited(self, max_attempts: int, max_seconds: float) -> "Retrier":
         """Return a retrier that gives up sooner."""
@@ -71,7 +73,7 @@ class Retrier:
         seen: Counter[type[BackendError]] = Counter()
 
         def is_worth_another(error: BaseException) -> bool:
-            if not isinstance(error, BackendError) or not error.retryable:
+            if not isinstance(error, BackendError) or not error.retryable or isinstance(error, self.leaves):
                 return False
             seen[type(error)] += 1
             return error.max_retries is None or seen[type(error)] <= error.max_retries

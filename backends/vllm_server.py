@@ -1,8 +1,10 @@
 """A vLLM server: many prompts in one request, exact label scores, and what it can do found by asking."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Self, cast
@@ -17,7 +19,7 @@ from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
 from backends.canary import Canary, ask_canary
 from backends.concurrency import AdaptiveLimit, Permit
-from backends.errors import BackendError, BadRequestError, ResponseFormatError
+from backends.errors import BackendConnectionError, BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.load import ASK_FOR_LOAD, load_from_header
 from backends.messages import Label, Request, Response, Usage
@@ -43,6 +45,12 @@ class Capabilities:
     scores_token_ids: bool
     """Whether `/v1/completions` knows `logprob_token_ids` (vLLM since 2025; not other servers)."""
     has_batch_chat: bool
+    max_model_lens: Mapping[str, int] = field(default_factory=dict[str, int])
+    """{served model name: tokens that a prompt and its answer may have together}"""
+
+
+def _accept_any(can: Capabilities) -> None:
+    del can
 
 
 class VLLMServer:
@@ -78,7 +86,7 @@ class VLLMServer:
         self._styles = OneStyle()
         self._breaker = Breaker(
             self._client.root,
-            partial(self._client.answers, "/health", timeout_seconds=HEALTH_TIMEOUT_SECONDS),
+            self.is_healthy,
             wait_seconds=self._retrier.policy.max_away_seconds,
             on_return=self._meet_again,
             tell=self._tell,
@@ -88,6 +96,8 @@ class VLLMServer:
         self._batcher = Batcher(self._answer_list, self.limit, bounds or ListBounds())
         self._capabilities = SharedCall(self._first_contact)
         self._introduction = SharedCall(self._introduce)
+        self._check: Callable[[Capabilities], None] = _accept_any
+        self._under_way: set[asyncio.Timeout] = set()
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: a run whose answers are all stored needs no server."""
@@ -105,6 +115,16 @@ class VLLMServer:
     def backlog(self) -> int:
         """Prompts that wait for this server, here or there."""
         return self._batcher.backlog
+
+    @property
+    def root(self) -> str:
+        """The server's address."""
+        return self._client.root
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nothing is sent for now, since the server is believed to be away."""
+        return self._breaker.is_away
 
     async def capabilities(self) -> Capabilities:
         """Ask the server once what it serves and what it can do.
@@ -159,13 +179,69 @@ class VLLMServer:
         async with self._styles.only("top"):
             return await self._retrier.call(lambda: self._client.post("/v1/completions", body))
 
+    # --- one of several ---------------------------------------------------------------------------------
+
+    def join(self, check: Callable[[Capabilities], None]) -> float:
+        """Be one of several: a broken connection is an outcome at once, for another server to be asked.
+
+        Args:
+            check: Called at each contact before anything is sent; raises a BackendError to refuse.
+
+        Returns:
+            How long this server alone would have been waited for, in seconds.
+        """
+        self._check = check
+        self._retrier = replace(self._retrier, leaves=(BackendConnectionError,))
+        self._breaker.wait_no_more()
+        return self._retrier.policy.max_away_seconds
+
+    async def ready(self) -> None:
+        """Look for the server if it was away, and make its acquaintance if that was not done yet.
+
+        Raises:
+            BackendError: It is not there, or is refused.
+        """
+        await self._breaker.ready()
+        await self._capabilities()
+        await self._introduction()
+
+    async def is_healthy(self) -> bool:
+        """Ask the server for its health, once."""
+        return await self._client.answers("/health", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
+
+    def take_for_away(self, reason: BackendError) -> None:
+        """Send nothing until `ready` has seen the server again; what is under way may yet be answered."""
+        self._breaker.trip(reason)
+
+    def hang_up(self) -> None:
+        """Give up what is under way, as if all connections had broken; for a server that has gone silent."""
+        self.take_for_away(self._silence())
+        for patience in [one for one in self._under_way if not one.expired()]:
+            patience.reschedule(asyncio.get_running_loop().time())
+
+    def _silence(self) -> BackendConnectionError:
+        return BackendConnectionError(f"{self._client.root} has gone silent")
+
+    @asynccontextmanager
+    async def _until_hung_up(self) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._under_way.add(patience)
+                try:
+                    yield
+                finally:
+                    self._under_way.discard(patience)
+        except TimeoutError as error:
+            raise self._silence() from error
+
     # --- contact ----------------------------------------------------------------------------------------
 
     async def _first_contact(self) -> Capabilities:
         retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
-        return await retrier.call(self._ask_capabilities)
+        return await replace(retrier, leaves=()).call(self._ask_capabilities)
 
     async def _introduce(self) -> None:
+        self._check(await self._capabilities())
         await self.hooks.on_contact()
 
     async def _meet_again(self) -> None:
@@ -224,7 +300,8 @@ class VLLMServer:
             )
 
         try:
-            reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
+            async with self._until_hung_up():
+                reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
             responses, usage = parse(requests, reply.content)
         except BackendError as error:
             self.limit.failed(permit, error)
@@ -252,11 +329,13 @@ class VLLMServer:
         if not isinstance(models, list):
             raise ResponseFormatError(f"{self._client.root}/v1/models answered without a list of models")
         cards = cast("list[object]", models)
+        lens = {str(_at(card, "id")): _at(card, "max_model_len") for card in cards}
         return Capabilities(
             version=str(version),
             roots={str(_at(card, "id")): str(_at(card, "root")) for card in cards},
             scores_token_ids=_at(schema, "logprob_token_ids") is not None,
             has_batch_chat=_at(openapi, "paths", "/v1/chat/completions/batch") is not None,
+            max_model_lens={model: size for model, size in lens.items() if isinstance(size, int)},
         )
 
 

@@ -1,5 +1,7 @@
 """Who answers a run, and what is said when nobody does."""
 
+import contextlib
+from functools import partial
 from typing import cast
 
 from prefect.logging import get_run_logger
@@ -7,6 +9,7 @@ from prefect.logging import get_run_logger
 from backends.base import Backend, HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendError
 from backends.registry import OWN, PROVIDERS
+from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
@@ -38,7 +41,7 @@ async def served_model(backend: Backend) -> str:
         SettingsError: It serves several, or is no vLLM server.
         BackendConnectionError: Nobody answers.
     """
-    if not isinstance(backend, VLLMServer):
+    if not isinstance(backend, VLLMServer | Replicas):
         raise SettingsError("no model is named; give the parameter model")
     try:
         served = (await backend.capabilities()).roots
@@ -70,10 +73,11 @@ async def model_and_revision(
     if model is None and parameters.cache_mode is CacheMode.REPLAY:
         raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
     model = model or await served_model(backend)
-    if not isinstance(backend, VLLMServer):
+    servers = _servers(backend)
+    if not servers:
         return model, revision_in_keys(parameters.provider, parameters.revision, settings) or ""
     identity = Identity(
-        witness=backend,
+        witness=servers[0],
         store=store,
         mode=parameters.cache_mode,
         model=model,
@@ -81,13 +85,27 @@ async def model_and_revision(
         say=get_run_logger().warning,
         sends_prompts=not parameters.estimate,
     )
+    # In turn, since one of several may be away; all have to have the weights that the first one has.
+    for server in servers[:-1]:
+        with contextlib.suppress(BackendError):
+            await identity.found_at(server)
+            break
+    revision = await identity.found_at(servers[-1])
+    for server in servers:
+        server.hooks.on_contact = partial(_verify, identity.at(server))
+    return model, revision
 
-    async def verify() -> None:
-        await identity.verify()
-        identity.doubt()  # the next contact is with a server that was away
 
-    backend.hooks.on_contact = verify
-    return model, await identity.revision()
+def _servers(backend: Backend) -> tuple[VLLMServer, ...]:
+    """Return the vLLM servers of a backend; none of an API."""
+    if isinstance(backend, Replicas):
+        return backend.servers
+    return (backend,) if isinstance(backend, VLLMServer) else ()
+
+
+async def _verify(identity: Identity) -> None:
+    await identity.verify()
+    identity.doubt()  # the next contact is with a server that was away
 
 
 def server_gone(parameters: RunParameters, settings: Settings, what: BaseException) -> str:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backends.addresses import credentials_header, masked, without_credentials
+from backends.addresses import credentials_header, masked, split_addresses, without_credentials
 from backends.failures import trust
 from backends.headers import check_headers
 from backends.limiting import Limits
@@ -55,10 +55,24 @@ def _http(value: str) -> str:
     return value
 
 
+def _all_http(value: str) -> str:
+    addresses = split_addresses(value)
+    for place, address in enumerate(addresses):
+        if not address.startswith(("http://", "https://")):
+            which = f"{masked(address)!r}: " if len(addresses) > 1 else ""
+            raise ValueError(f"{which}an address starts with http:// or https://")
+        if address in addresses[:place]:
+            raise ValueError(f"the address {masked(address)!r} is there twice")
+    if len(addresses) > 1 and any(credentials_header(address) for address in addresses):
+        raise ValueError("several addresses hold no user and password; give them in VLLM_HEADERS")
+    return value
+
+
 SecretHeaders = Annotated[
     dict[str, SecretStr], NoDecode, BeforeValidator(_json_object), AfterValidator(_sendable)
 ]
 HTTPAddress = Annotated[str, AfterValidator(_http)]
+HTTPAddresses = Annotated[str, AfterValidator(_all_http)]
 
 GENERAL = "api"
 """VLLM_FLOWS_API_REQUESTS_PER_MINUTE and so on hold for every external API that has none of its own."""
@@ -69,7 +83,11 @@ SECRET = frozenset({"api_key", "headers", "VLLM_API_KEY", "VLLM_HEADERS"})
 
 def _part_credentials(settings: "APISettings | Settings") -> None:
     """Move `user:password@` from the address to the headers, so that the address can be shown."""
-    if not settings.base_url or not (credentials := credentials_header(settings.base_url)):
+    if (
+        not settings.base_url
+        or "," in settings.base_url
+        or not (credentials := credentials_header(settings.base_url))
+    ):
         return
     headers = {**settings.headers, "Authorization": credentials}
     object.__setattr__(settings, "base_url", without_credentials(settings.base_url))  # frozen from here on
@@ -133,7 +151,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
-    base_url: HTTPAddress = Field(default=DEFAULT_BASE_URL, validation_alias="VLLM_BASE_URL")
+    base_url: HTTPAddresses = Field(default=DEFAULT_BASE_URL, validation_alias="VLLM_BASE_URL")
+    """As given: one address, or several with commas between them."""
     model: str | None = Field(default=None, validation_alias="VLLM_MODEL")
     api_key: SecretStr | None = Field(default=None, validation_alias="VLLM_API_KEY")
     headers: SecretHeaders = Field(default_factory=dict[str, SecretStr], validation_alias="VLLM_HEADERS")
@@ -151,6 +170,11 @@ class Settings(BaseSettings):
     """Answers, and in its folder `results` the results of Prefect tasks."""
     runs: Path = Field(default=PROJECT / "runs", validation_alias="VLLM_FLOWS_RUNS")
     """Reports and label files."""
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of the vLLM servers, which serve the same; most have one."""
+        return split_addresses(self.base_url)
 
     @model_validator(mode="after")
     def _credentials_apart(self) -> Self:

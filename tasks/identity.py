@@ -8,7 +8,7 @@ one. See docs/decisions/0005-identity-of-weights.md.
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 import anyio
@@ -98,6 +98,15 @@ class Identity:
             if self._revision is None:
                 self._revision = await self._found()
             return self._revision
+
+    async def found_at(self, witness: Witness) -> str:
+        """Return the revision, found by asking this server if it was not found before."""
+        self.witness = witness
+        return await self.revision()
+
+    def at(self, witness: Witness) -> "Identity":
+        """Return the same identity as another server should have it, to be verified there."""
+        return replace(self, witness=witness, _is_verified=False, _turn=anyio.Lock())
 
     async def verify(self) -> None:
         """Make sure, before anything is sent, that the weights are those of `revision`; asks once a run.

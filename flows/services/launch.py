@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backends.addresses import split_addresses
 from backends.serving import config as server_config
 from backends.serving import demo_model
 from backends.serving.config import ServerConfig
@@ -75,8 +76,11 @@ class Launch:
         self._require_prefect_port()
         server = self._start_vllm() if external is None else None
         if external is not None:
-            models = served_models(self.settings.vllm_address or external, self.settings.vllm_api_key)
-            self.terminal.say(f"vLLM server: {external} serves {', '.join(models)}")
+            for address in split_addresses(external):
+                known = self.settings.vllm_address
+                here = replace(known, base_url=address) if known else address
+                models = served_models(here, self.settings.vllm_api_key)
+                self.terminal.say(f"vLLM server: {address} serves {', '.join(models)}")
         api = self._start_prefect()
         self._provision(api)
         self._start_worker(api)

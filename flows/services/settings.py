@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from backends.addresses import Address, masked, without_credentials
+from backends.addresses import Address, masked, split_addresses, without_credentials
 from flows.services.state import ServiceFile, ServicesError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -49,14 +49,15 @@ class ServiceSettings:
         """
         cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
         base_url = environ.get("VLLM_BASE_URL") or None
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise ServicesError(
-                f"VLLM_BASE_URL={masked(base_url)!r} is no address; it starts with http:// or https://."
-            )
+        for address in split_addresses(base_url) if base_url else ():
+            if not address.startswith(("http://", "https://")):
+                raise ServicesError(
+                    f"VLLM_BASE_URL={masked(address)!r} is no address; it starts with http:// or https://."
+                )
         return cls(
             project=project,
             home=Path(environ.get("VLLM_FLOWS_HOME") or f"{cache}/vllm-flows").expanduser().absolute(),
-            vllm_base_url=without_credentials(base_url) if base_url else None,
+            vllm_base_url=base_url and ",".join(map(without_credentials, split_addresses(base_url))),
             vllm_address=_address(base_url, environ) if base_url else None,
             vllm_api_key=environ.get("VLLM_API_KEY") or None,
             vllm_port=_port(environ, "VLLM_PORT", DEFAULT_VLLM_PORT),

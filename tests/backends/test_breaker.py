@@ -148,3 +148,17 @@ async def test_nothing_is_told_of_a_server_that_turns_out_to_be_there() -> None:
     await breaker.ready()
     assert server.returned == 1  # it may have been away, and be another now
     assert server.told == []
+
+
+async def test_where_others_can_answer_nobody_waits_and_one_look_decides() -> None:
+    server = Server(back_at=5)
+    breaker = server.breaker()
+    breaker.wait_no_more()
+    breaker.trip(REFUSED)
+    assert breaker.is_away
+    with pytest.raises(ServerGoneError, match="http://server is away"):
+        await breaker.ready()
+    assert (len(server.looks), server.now, breaker.is_away) == (1, 0.0, True)
+    server.now = 5
+    await breaker.ready()
+    assert (server.returned, breaker.is_away, server.told) == (1, False, [])

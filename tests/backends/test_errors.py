@@ -36,6 +36,7 @@ TAXONOMY = {
     errors.ResponseFormatError: (True, 1, True),
     errors.LostLogprobsError: (True, 3, True),
     errors.ContentFilterError: (False, None, True),
+    errors.ReplicasDifferError: (False, None, False),
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -228,3 +229,12 @@ async def test_a_server_that_is_not_there_is_not_asked_half_by_half() -> None:
     arrival = await answered(server, 8, Naps().retrier(RetryPolicy(max_attempts=3)))
     assert len(server.lists) == arrival.requests_sent == 3
     assert {len(prompts) for prompts in server.lists} == {8}
+
+
+async def test_an_error_that_is_left_to_others_comes_out_at_once() -> None:
+    naps = Naps()
+    retrier = replace(naps.retrier(), leaves=(BackendConnectionError,))
+    with pytest.raises(BackendConnectionError):
+        await retrier.limited(3, 1.0).call(failing(BackendConnectionError("reset")))
+    assert naps.seconds == []
+    assert await retrier.call(failing(ServerUnavailableError("busy")))

@@ -277,6 +277,7 @@ async def test_the_server_is_asked_once_what_it_can(
         roots={"a": "/models/fake-model", "b": "/models/fake-model"},
         scores_token_ids=token_ids,
         has_batch_chat=batch_chat,
+        max_model_lens={"a": 8192, "b": 8192},
     )
     assert several == [can] * 5
     assert server.stats()["by_path"] == {"/version": 1, "/v1/models": 1, "/openapi.json": 1}

@@ -4,6 +4,7 @@ import pytest
 
 from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
+from backends.replicas import Replicas
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
 from flows.answering import first_error, open_backend, served_model, server_gone
@@ -20,6 +21,15 @@ def test_the_vllm_server_answers_unless_an_api_is_chosen(monkeypatch: pytest.Mon
     keyed = Settings()
     assert isinstance(open_backend(VLLM, keyed), VLLMServer)
     assert isinstance(open_backend(API, keyed), OpenAICompatible)
+
+
+async def test_several_addresses_are_one_backend() -> None:
+    with FakeVLLM(models=["one"]) as a, FakeVLLM(models=["one"]) as b:
+        both = Settings().model_copy(update={"base_url": f"{a.base_url},{b.v1_url}"})
+        async with open_backend(VLLM, both) as backend:
+            assert isinstance(backend, Replicas)
+            assert [server.root for server in backend.servers] == [a.base_url, b.base_url]
+            assert await served_model(backend) == "one"
 
 
 def test_an_api_without_a_key_is_refused_before_anything_is_sent() -> None:

@@ -92,6 +92,29 @@ def test_bad_address_names_the_variable_and_shows_it(
     assert "\n" not in str(caught.value)
 
 
+def test_several_addresses_are_several_servers(nothing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(nothing).base_urls == (DEFAULT_BASE_URL,)
+    monkeypatch.setenv("VLLM_BASE_URL", "http://a:8000,http://b:8000/v1 , https://c")
+    assert load_settings(nothing).base_urls == ("http://a:8000", "http://b:8000/v1", "https://c")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "message"),
+    [
+        ("http://a,b:8000", "'b:8000': an address starts with http:// or https://"),
+        ("http://a,", "'': an address starts with http:// or https://"),
+        ("http://a,http://b,http://a", "the address 'http://a' is there twice"),
+    ],
+)
+def test_a_bad_address_among_several_is_named(
+    nothing: Path, monkeypatch: pytest.MonkeyPatch, addresses: str, message: str
+) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", addresses)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(nothing)
+    assert message in str(caught.value)
+
+
 def test_api_key_is_never_shown(services: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "sk-very-secret"  # noqa: S105 - no password of anybody
     monkeypatch.setenv("VLLM_API_KEY", secret)

@@ -86,6 +86,7 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
         ("VLLM_PORT", "abc", "VLLM_PORT='abc' is no port"),
         ("PREFECT_PORT", "70000", "PREFECT_PORT='70000' is no port"),
         ("VLLM_BASE_URL", "localhost:8000", "VLLM_BASE_URL='localhost:8000' is no address"),
+        ("VLLM_BASE_URL", "http://a, b:8000", "VLLM_BASE_URL='b:8000' is no address"),
     ],
 )
 def test_a_malformed_variable_is_named_with_its_value(name: str, value: str, message: str) -> None:
