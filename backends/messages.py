@@ -115,6 +115,8 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Those input tokens that the server had computed before, where it says so; for a list it does not."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add up two usages."""

@@ -226,9 +226,23 @@ class _ChatChoice(_Wire):
         return self.message.content or ""
 
 
+class _PromptTokens(_Wire):
+    cached_tokens: int | None = None
+
+
 class _Tokens(_Wire):
     prompt_tokens: int
     completion_tokens: int = 0
+    prompt_tokens_details: _PromptTokens | None = None
+
+    def usage(self, prompts: int) -> Usage:
+        # For a list vLLM writes the cached tokens of its last prompt, which is no sum.
+        details = self.prompt_tokens_details if prompts == 1 else None
+        return Usage(
+            input_tokens=self.prompt_tokens,
+            output_tokens=self.completion_tokens,
+            cached_tokens=(details.cached_tokens if details else None) or 0,
+        )
 
 
 class _CompletionReply(_Wire):
@@ -268,8 +282,7 @@ def _parse(
     responses = [
         _response(request, choices[index], reply.system_fingerprint) for index, request in enumerate(requests)
     ]
-    tokens = reply.usage or _Tokens(prompt_tokens=0)
-    return responses, Usage(input_tokens=tokens.prompt_tokens, output_tokens=tokens.completion_tokens)
+    return responses, reply.usage.usage(len(requests)) if reply.usage else Usage()
 
 
 def _refuse_aborted(payload: object) -> None:
