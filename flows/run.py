@@ -85,7 +85,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             keep_text=parameters.keep_prompts,
         )
         backend.hooks.on_exchange = generator.record
-        journal.write([_first_row(parameters)])
+        journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])
         try:
             model, revision = await model_and_revision(parameters, settings, backend, seen)
             journal.write([{"event": "model", "model": model, "revision": revision}])
@@ -99,7 +99,9 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 estimator=estimator,
             )
         except BaseException as error:
-            journal.write([{"event": "end", "state": "failed", "error": str(first_error(error))[:500]}])
+            # The kind only: what a server says of an error may repeat a prompt or a key.
+            kind = type(first_error(error)).__name__
+            journal.write([{"event": "end", "state": "failed", "error": kind}])
             raise _explained(error, parameters, settings) from error
         journal.write([{"event": "end", "state": "completed"}])
 
@@ -108,9 +110,8 @@ def _journal_path(settings: Settings) -> Path:
     return settings.store / "journal" / f"{running_flow_run.id or uuid.uuid4()}.jsonl"
 
 
-def _first_row(parameters: RunParameters) -> dict[str, object]:
+def _about(parameters: RunParameters) -> dict[str, object]:
     return {
-        "event": "run",
         "name": running_flow_run.flow_name,
         "deployment": running_deployment.name,
         "parameters": parameters.model_dump(mode="json"),
