@@ -40,6 +40,10 @@ class Exchange:
     """"ok", or the name of the error."""
     status_code: int | None = None
     usage: Usage = field(default_factory=Usage)
+    attempt: int = 1
+    """Which try of the same list this was; from 2 on they are retries."""
+    waited_seconds: float = 0.0
+    """Before it was sent: for room, for the pause after a failure, for a server that was away."""
 
 
 def _watch_nothing(exchange: Exchange) -> None:

@@ -123,6 +123,18 @@ class OpenAIClient:
             response = await self._client.get(self.root + path, cast_to=_response_type())
             return response.json()
 
+    async def text(self, path: str, *, timeout_seconds: float) -> str:
+        """Return the text at a path under the server's root.
+
+        Raises:
+            BackendError: Anything but an answer with a status of success.
+        """
+        with self._errors():
+            response = await self._client.get(
+                self.root + path, cast_to=_response_type(), options={"timeout": timeout_seconds}
+            )
+            return response.text
+
     @contextmanager
     def _errors(self) -> Generator[None]:
         import openai  # noqa: PLC0415 - see above

@@ -26,6 +26,7 @@ from backends.messages import Label, Request, Response, Usage
 from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
+from backends.server_counters import ServerCounters, read_counters
 from backends.shared_call import SharedCall
 from backends.weights import is_loopback, pinned_weights, read_cards
 
@@ -51,6 +52,14 @@ class Capabilities:
 
 def _accept_any(can: Capabilities) -> None:
     del can
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often one list was sent, and since when it waits to be sent (again)."""
+
+    made: int = 0
+    since: float = field(default_factory=time.monotonic)
 
 
 class VLLMServer:
@@ -133,6 +142,14 @@ class VLLMServer:
             BackendError: It does not answer, or is no server of this kind.
         """
         return await self._capabilities()
+
+    async def counters(self) -> ServerCounters | None:
+        """Return what the server has counted since it started; None where it does not say so at once."""
+        try:
+            page = await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
+        except BackendError:
+            return None
+        return read_counters(page)
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield the outcome of every request exactly once, as they arrive."""
@@ -265,26 +282,34 @@ class VLLMServer:
         if indexed[0][1].messages and not can.has_batch_chat and len(indexed) > 1:
             return Arrival(outcomes=(), requests_sent=0, halves=tuple([one] for one in indexed))
         permits = [permit]
+        tries = _Tries()
 
         async def send(requests: Sequence[Request]) -> tuple[list[Response], Usage]:
+            tries.made += 1
             if not permits:  # between attempts the room is for others
                 await self.limit.room()
                 permits.append(self.limit.take(len(requests)))
-            return await self._send(requests, permits.pop())
+            return await self._send(requests, permits.pop(), tries)
 
         return await self._retrier.answer(indexed, send)
 
-    async def _send(self, requests: Sequence[Request], permit: Permit) -> tuple[list[Response], Usage]:
+    async def _send(
+        self, requests: Sequence[Request], permit: Permit, tries: "_Tries"
+    ) -> tuple[list[Response], Usage]:
         try:
             await self._breaker.ready()
             async with self._styles.only(wire.logprob_style(requests[0])):
-                return await self._exchange(requests, permit)
+                return await self._exchange(requests, permit, tries)
         finally:
+            tries.since = time.monotonic()
             self.limit.give_back(permit)
 
-    async def _exchange(self, requests: Sequence[Request], permit: Permit) -> tuple[list[Response], Usage]:
+    async def _exchange(
+        self, requests: Sequence[Request], permit: Permit, tries: "_Tries"
+    ) -> tuple[list[Response], Usage]:
         path, body, parse = _call(requests)
         started = time.monotonic()
+        waited = started - tries.since
 
         def report(outcome: str, usage: Usage, status_code: int | None = None) -> None:
             self.hooks.on_exchange(
@@ -296,6 +321,8 @@ class VLLMServer:
                     outcome=outcome,
                     status_code=status_code,
                     usage=usage,
+                    attempt=tries.made,
+                    waited_seconds=waited,
                 )
             )
 

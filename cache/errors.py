@@ -6,6 +6,7 @@ CacheError
 + CorruptEntryError       an entry whose digest does not fit its bytes
 + StoreUnavailableError   the store cannot be opened, read or written
   + StoreDamagedError     because the bytes of its database are wrong
++ NoSuchRunError          no journal, or more than one, has this name
 """
 
 
@@ -31,3 +32,7 @@ class StoreUnavailableError(CacheError):
 
 class StoreDamagedError(StoreUnavailableError):
     """The database is damaged outside of its entries, so that SQLite cannot go on."""
+
+
+class NoSuchRunError(CacheError):
+    """No journal, or more than one, has this name."""

@@ -12,6 +12,8 @@ from cache.errors import StoreUnavailableError
 
 Row = Mapping[str, object]
 
+_written = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class Journal(Protocol):
     """Takes rows of plain JSON."""
@@ -51,14 +53,14 @@ class FileJournal:
             StoreUnavailableError: The file cannot be written.
         """
         now = round(self._clock(), 3)
-        lines = "".join(
-            json.dumps({"time": now, **row}, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows
-        )
+        lines = "".join(f"{_written({'time': now, **row})}\n" for row in rows)
         if not lines:
             return
+        left = lines.encode(errors="backslashreplace")  # half a surrogate pair, as JSON writes it
         try:
             with self._lock:
-                os.write(self._opened(), lines.encode())
+                while left:  # a disk that is nearly full takes a part, and refuses the rest
+                    left = left[os.write(self._opened(), left) :]
         except OSError as error:
             raise StoreUnavailableError(f"the journal {self.path} cannot be written: {error}") from error
 
@@ -72,5 +74,8 @@ class FileJournal:
     def _opened(self) -> int:
         if self._file is None:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")  # whoever wrote here before was killed in the middle of a line
         return self._file

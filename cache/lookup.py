@@ -30,6 +30,8 @@ class Lookup:
     def __init__(self, store: Store, mode: CacheMode = CacheMode.USE) -> None:
         self._store = store
         self.mode = mode
+        self.damaged: set[Key] = set()
+        """Whose entries this run has found damaged."""
         self._renewed: set[Key] = set()  # REFRESH asks once per run, not once per look
 
     def find(self, keys: Iterable[Key]) -> Mapping[Key, bytes]:
@@ -72,8 +74,8 @@ class Lookup:
             )
         return found.entries
 
-    @staticmethod
-    def _reported(found: Found) -> Mapping[Key, bytes]:
+    def _reported(self, found: Found) -> Mapping[Key, bytes]:
+        self.damaged.update(found.damaged)
         for key in found.damaged:
             logger.warning("the stored answer %s is damaged and will be asked again", key)
         return found.entries

@@ -114,7 +114,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             )
             standing_by.cost_of = _cost_of(prices[str(other)])
             generator.fallback = Fallback(generator=standing_by, translate=partial(_put_to, other, settings))
-        journal.write([_first_row(parameters)])
+        journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])
         try:
             model, revision = await model_and_revision(parameters, settings, backend, seen)
             journal.write([{"event": "model", "model": model, "revision": revision}])
@@ -130,7 +130,9 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             )
             yield run
         except BaseException as error:
-            journal.write([{"event": "end", "state": "failed", "error": str(first_error(error))[:500]}])
+            # The kind only: what a server says of an error may repeat a prompt or a key.
+            kind = type(first_error(error)).__name__
+            journal.write([{"event": "end", "state": "failed", "error": kind}])
             raise _explained(error, parameters, settings) from error
         journal.write([{"event": "end", "state": "completed", "cost_usd": run.cost_usd()}])
 
@@ -182,9 +184,8 @@ def _journal_path(settings: Settings) -> Path:
     return settings.store / "journal" / f"{running_flow_run.id or uuid.uuid4()}.jsonl"
 
 
-def _first_row(parameters: RunParameters) -> dict[str, object]:
+def _about(parameters: RunParameters) -> dict[str, object]:
     return {
-        "event": "run",
         "name": running_flow_run.flow_name,
         "deployment": running_deployment.name,
         "parameters": parameters.model_dump(mode="json"),

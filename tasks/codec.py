@@ -11,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from backends.messages import Label, Request, Response, TokenLogprob
 from cache.errors import CorruptEntryError
+from tasks.short_fields import short_fields
 
 
 class ResponseJSON(TypedDict):
@@ -71,7 +72,8 @@ def encode_entry(
     """Write a store's entry: the response, and what it answers.
 
     The request is kept as digests of its fields, so that a miss can be explained; with `keep_text` as a
-    whole. Label scores are many and their prompts long and alike, so theirs is kept only on request.
+    whole. Label scores are many and their prompts long and alike, so theirs is kept only on request, and
+    otherwise how they were asked.
     """
     entry: dict[str, object] = {
         "response": response_to_json(response),
@@ -80,6 +82,8 @@ def encode_entry(
     }
     if keep_text:
         entry["request"] = asdict(request)
+    else:
+        entry["asked_with"] = short_fields(request)
     return zlib.compress(_json(entry), level=6)
 
 
@@ -96,6 +100,8 @@ class Entry(TypedDict):
     model: NotRequired[str]
     """Missing in entries of earlier versions."""
     request: NotRequired[dict[str, object]]
+    asked_with: NotRequired[dict[str, object]]
+    """In place of the request: its short fields that are not at their default."""
 
 
 def read_entry(entry: bytes) -> Entry:

@@ -16,6 +16,7 @@ from cache.leases import Leases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from tasks.budget import Budget, CostOf, free
 from tasks.codec import decode_labels, encode_entry, encode_labels
+from tasks.journal_rows import CallRow, call_row, failure, request_row
 from tasks.keys import KeyedRequest, key_requests
 from tasks.single_flight import Landed, SingleFlight
 from tasks.tally import Tally
@@ -79,12 +80,14 @@ class Generator:
         Raises:
             CacheError: The store cannot be used, or a replay found nothing.
         """
+        written: set[Key] = set()
 
         def ask(missing: Sequence[KeyedRequest]) -> AsyncGenerator[Mapping[Key, Outcome], None]:
+            written.update(one.key for one in missing)
             return self._ask(missing, purpose)
 
         landed = await self._flights.land(keyed, ask)
-        self._count(keyed, landed, purpose)
+        self._count(keyed, landed, purpose, written)
         outcomes = [landed[one.key].outcome for one in keyed]
         return await self._stood_in(keyed, outcomes, purpose) if self.fallback else outcomes
 
@@ -116,21 +119,7 @@ class Generator:
 
     def record(self, exchange: Exchange) -> None:
         """Write an HTTP request into the journal."""
-        self.journal.write(
-            [
-                {
-                    "event": "request",
-                    "server": exchange.server,
-                    "path": exchange.path,
-                    "outcome": exchange.outcome,
-                    "status": exchange.status_code,
-                    "seconds": round(exchange.seconds, 4),
-                    "prompts": exchange.prompts,
-                    "input_tokens": exchange.usage.input_tokens,
-                    "output_tokens": exchange.usage.output_tokens,
-                }
-            ]
-        )
+        self.journal.write([request_row(exchange)])
 
     async def _ask(
         self, missing: Sequence[KeyedRequest], purpose: str
@@ -172,7 +161,9 @@ class Generator:
         result = list(outcomes)
         for place, request, answer in zip(gone, asked, answers, strict=True):
             result[place] = answer
-            self.tally.stand_ins[request.model] += isinstance(answer, Response)
+            if isinstance(answer, Response):
+                count = self.tally.stand_ins.get(request.model, 0)
+                self.tally.stand_ins[request.model] = count + 1
         return result
 
     def _keep(self, answered: Mapping[KeyedRequest, Response]) -> None:
@@ -191,30 +182,33 @@ class Generator:
         self.tally.requests += arrival.requests_sent
         self.tally.usage += arrival.usage
 
-    def _count(self, keyed: Sequence[KeyedRequest], landed: Landings, purpose: str) -> None:
-        rows: list[dict[str, object]] = []
-        asked: set[Key] = set()
+    def _count(
+        self, keyed: Sequence[KeyedRequest], landed: Landings, purpose: str, written: set[Key]
+    ) -> None:
+        """Count and write what this call has not asked itself; `written` are the keys that it has."""
+        rows: list[CallRow] = []
         for one in keyed:
-            how = landed[one.key].how
-            if how in {"computed", "failed"} and one.key not in asked:
-                asked.add(one.key)  # written when it arrived
+            if one.key in written:
+                written.discard(one.key)  # whoever puts it twice shares it the second time
                 continue
+            how, outcome = landed[one.key].how, landed[one.key].outcome
             how = "shared" if how == "computed" else how
             self.tally.hits += how == "hit"
             self.tally.shared += how == "shared"
-            rows.append({"event": "call", "task": purpose, "key": one.key, "outcome": how})
+            row = call_row(purpose, one.key, how)
+            rows.append({**row, **failure(outcome)} if isinstance(outcome, BackendError) else row)
         self.tally.prompts += len(keyed)
         self.journal.write(rows)
 
     def _write_asked(self, arrived: Mapping[KeyedRequest, Outcome], purpose: str, seconds: float) -> None:
-        rows: list[dict[str, object]] = []
+        rows: list[CallRow] = []
         for one, outcome in arrived.items():
-            row: dict[str, object] = {"event": "call", "task": purpose, "key": one.key}
             if isinstance(outcome, Response):
-                rows.append({**row, "outcome": "computed", "seconds": round(seconds, 4)})
+                row = call_row(purpose, one.key, "computed", seconds=seconds)
+                rows.append({**row, "damaged": True} if one.key in self.lookup.damaged else row)
             else:
-                error = f"{type(outcome).__name__}: {outcome}"
-                rows.append({**row, "outcome": "failed", "seconds": round(seconds, 4), "error": error})
+                row = call_row(purpose, one.key, "failed", seconds=seconds)
+                rows.append({**row, **failure(outcome)})
         self.journal.write(rows)
 
 

@@ -1,6 +1,5 @@
 """What a run has asked for and what it cost, counted as it goes."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from backends.messages import Usage
@@ -24,7 +23,7 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     waited_seconds: float = 0.0
     """Time in which a backend was waited for, by all who waited."""
-    stand_ins: Counter[str] = field(default_factory=Counter[str])
+    stand_ins: dict[str, int] = field(default_factory=dict[str, int])
     """{model: questions that it answered in place of the one that was asked}"""
 
     @property

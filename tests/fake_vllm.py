@@ -1306,6 +1306,13 @@ async def serve_version(request: Request) -> Response:
     return JSONResponse({"version": cast("State", request.app.state.fake).settings.version})
 
 
+async def serve_metrics(request: Request) -> Response:
+    """Answer GET /metrics with the one counter that the fake keeps."""
+    state = cast("State", request.app.state.fake)
+    labels = 'engine="0",finished_reason="stop",model_name="fake-model"'
+    return Response(f"vllm:request_success_total{{{labels}}} {float(state.counts.answered)}\n")
+
+
 async def serve_models(request: Request) -> Response:
     """Answer GET /v1/models."""
     state = cast("State", request.app.state.fake)
@@ -1467,6 +1474,7 @@ def build_app(state: State) -> FrontDoor:
     routes = [
         Route("/health", serve_health),
         Route("/version", serve_version),
+        Route("/metrics", serve_metrics),
         Route("/openapi.json", serve_openapi),
         Route("/v1/models", serve_models),
         Route("/tokenize", serve_tokenize, methods=["POST"]),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from backends.base import Exchange, Hooks
 from backends.batching import ListBounds
 from backends.concurrency import AdaptiveLimit
 from backends.errors import (
@@ -486,3 +487,36 @@ async def test_a_server_that_is_not_there_is_looked_for_once_and_not_list_by_lis
         outcomes = await outcomes_of(backend, completions(50))
     assert {type(outcome) for outcome in outcomes} == {BackendConnectionError}
     assert len(naps.seconds) == FIRST_CONTACT_ATTEMPTS - 1
+
+
+async def test_every_http_request_is_reported_with_its_outcome_and_its_try(server: FakeVLLM) -> None:
+    seen: list[Exchange] = []
+    server.faults([{"kind": "status", "status": 429}, {"kind": "reset"}])
+    naps = Naps()
+    async with VLLMServer(
+        server.base_url, retrier=naps.retrier(), hooks=Hooks(on_exchange=seen.append)
+    ) as backend:
+        await responses_of(backend, completions(3))
+    assert [(one.outcome, one.status_code, one.attempt) for one in seen] == [
+        ("RateLimitError", 429, 1),
+        ("BackendConnectionError", None, 2),
+        ("ok", None, 3),
+    ]
+    assert {(one.server, one.path, one.prompts) for one in seen} == {(server.base_url, COMPLETIONS, 3)}
+    assert all(one.waited_seconds >= 0 and one.seconds > 0 for one in seen)
+    assert seen[-1].usage.output_tokens > 0
+
+
+async def test_the_pause_after_a_failure_counts_as_waiting(server: FakeVLLM) -> None:
+    seen: list[Exchange] = []
+
+    async def short_pause(seconds: float) -> None:
+        del seconds
+        await asyncio.sleep(0.05)
+
+    server.faults([{"kind": "status", "status": 429}])
+    retrier = Naps().retrier()
+    retrier.sleep = short_pause
+    async with VLLMServer(server.base_url, retrier=retrier, hooks=Hooks(on_exchange=seen.append)) as backend:
+        await responses_of(backend, completions(1))
+    assert [one.waited_seconds >= 0.05 for one in seen] == [False, True]

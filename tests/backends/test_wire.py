@@ -220,6 +220,17 @@ class TestChoices:
         assert responses[0].served_by == "vllm-1"
         assert (usage.input_tokens, usage.output_tokens) == (5, 3)
 
+    def test_cached_tokens_are_believed_for_one_prompt_only(
+        self, parse: Parse, write: Write, ask: Ask
+    ) -> None:
+        tokens = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4, "other": None}}
+        assert parse([ask("a")], reply(write(0), usage=tokens))[1].cached_tokens == 4
+        pair = [ask("a"), ask("b")]  # for a list vLLM 0.32 writes those of the last prompt
+        assert parse(pair, reply(write(0), write(1), usage=tokens))[1].cached_tokens == 0
+        for details in (None, {}, {"cached_tokens": None}):
+            tokens = {"prompt_tokens": 9, "prompt_tokens_details": details}
+            assert parse([ask("a")], reply(write(0), usage=tokens))[1].cached_tokens == 0
+
     def test_a_reply_without_usage_counts_no_tokens(self, parse: Parse, write: Write, ask: Ask) -> None:
         _, usage = parse([ask("a")], reply(write(0), usage=None))
         assert (usage.input_tokens, usage.output_tokens) == (0, 0)

@@ -58,6 +58,7 @@ def test_an_entry_is_compressed_json_with_model_and_digests_of_the_request() -> 
         "response": {"text": "blue", "finish_reason": "stop"},
         "digests": {field: digest[:8].hex() for field, digest in digests.items()},
         "model": "fake-model",
+        "asked_with": {"max_tokens": 8},
     }
     assert decode_entry(entry) == PLAIN
 
