@@ -11,21 +11,17 @@ from typing import Any
 import anyio.to_thread
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from cache.lookup import CacheMode
-from flows.answering import revision_in_key, served_model
 from flows.claim_files import load_splits
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
-from flows.run import Run, open_run, show_estimate
-from flows.settings import Settings, SettingsError, load_settings
-from tasks.generate import Generator
+from flows.run import Run, asked_model, open_run, show_estimate, with_deployment_defaults
+from flows.settings import Settings, load_settings
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
@@ -68,7 +64,7 @@ async def label(
         seed=parameters.seed,
     )
     keys = consistency_keys(drawn.claims, parameters.consistency)
-    prompter = await _prompter(parameters, run.settings, drawn, generator)
+    prompter = await _prompter(parameters, run, drawn)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
     ask = run.ask(progress.title)
@@ -96,20 +92,14 @@ async def label(
     )
 
 
-async def _prompter(
-    parameters: ICMParameters, settings: Settings, drawn: Draw, generator: Generator
-) -> Prompter:
-    model = parameters.model or settings.model
-    if model is None and parameters.cache_mode is CacheMode.REPLAY:
-        raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
-    model = model or await served_model(generator.backend)
-    revision = revision_in_key(parameters, settings)
+async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompter:
+    model, revision = await asked_model(run)
     exact = parameters.backend == "vllm" and parameters.scoring == "auto"
     return Prompter(
         claims=drawn.claims,
         model=model,
         revision=revision,
-        labels=await generator.find_labels(model, LABEL_TEXTS, revision=revision, exact=exact),
+        labels=await run.generator.find_labels(model, LABEL_TEXTS, revision=revision, exact=exact),
         trailing_space=parameters.trailing_space,
     )
 
@@ -138,21 +128,6 @@ async def publish(result: ICMResult, settings: Settings) -> Summary:
         logger.warning(warning)
     logger.info("%s; report: %s", result.headline(), summary["report"])
     return summary
-
-
-async def with_deployment_defaults(parameters: ICMParameters) -> ICMParameters:
-    """Fill what the caller left out with the deployment's values, before the model's own defaults.
-
-    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
-    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
-    """
-    deployment_id = running_deployment.id
-    if deployment_id is None:
-        return parameters
-    async with get_client() as client:
-        deployment = await client.read_deployment(deployment_id)
-    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
-    return ICMParameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _accepted_table(result: ICMResult) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
@@ -17,15 +18,24 @@ from backends.errors import BackendConnectionError
 from cache.disk_store import DiskStore
 from cache.journal import FileJournal
 from cache.leases import DiskLeases
-from cache.lookup import Lookup
+from cache.lookup import CacheMode, Lookup
 from cache.overlay_store import OverlayStore
-from flows.answering import RunStoppedError, first_error, open_backend, server_gone
+from flows.answering import (
+    RunStoppedError,
+    first_error,
+    open_backend,
+    revision_in_key,
+    served_model,
+    server_gone,
+)
 from flows.run_parameters import RunParameters
-from flows.settings import Settings
+from flows.settings import Settings, SettingsError
 from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
 from tasks.generate import Generator
+
+P = TypeVar("P", bound=RunParameters)
 
 
 @dataclass(kw_only=True)
@@ -94,6 +104,36 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             journal.write([{"event": "end", "state": "failed", "error": str(first_error(error))[:500]}])
             raise _explained(error, parameters, settings) from error
         journal.write([{"event": "end", "state": "completed"}])
+
+
+async def asked_model(run: Run) -> tuple[str, str | None]:
+    """Return the model that a run asks, and what tells its weights apart in the keys.
+
+    Raises:
+        SettingsError: No model is named, and none or several are served.
+    """
+    parameters, settings = run.parameters, run.settings
+    model = parameters.model or settings.model
+    if model is None and parameters.cache_mode is CacheMode.REPLAY:
+        raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
+    backend = run.estimator.asked if run.estimator else run.generator.backend
+    model = model or await served_model(backend)
+    return model, revision_in_key(parameters, settings)
+
+
+async def with_deployment_defaults(parameters: P) -> P:
+    """Fill what the caller left out with the deployment's values, before the model's own defaults.
+
+    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
+    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
+    """
+    deployment_id = running_deployment.id
+    if deployment_id is None:
+        return parameters
+    async with get_client() as client:
+        deployment = await client.read_deployment(deployment_id)
+    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
+    return parameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _journal_path(settings: Settings) -> Path:
