@@ -19,7 +19,7 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import Outcome
-from backends.errors import AuthenticationError, BackendConnectionError, UnknownModelError
+from backends.errors import AuthenticationError, BackendConnectionError, BackendError, UnknownModelError
 from backends.messages import Request
 from flows.answering import first_error
 from flows.batch_parameters import BatchParameters
@@ -74,24 +74,10 @@ async def batch(parameters: BatchParameters) -> Summary:
     source = await anyio.to_thread.run_sync(open_source, parameters)
     _tell_bad_rows(source, parameters)
     async with open_run(parameters, settings) as run:
-        model, revision = await asked_model(run)
-        directory = batch_directory(
-            settings.runs,
-            parameters,
-            model=model,
-            data=source.scan.digest,
-            schema=source.schema.text if source.schema else None,
-        )
+        questions = await _questions(parameters, run, source)
+        directory = batch_directory(settings.runs, questions, parameters, source.scan.digest)
         output = Path(parameters.output_path) if parameters.output_path else directory / "answers.jsonl"
         await anyio.to_thread.run_sync(check_output, output)
-        questions = Questions(
-            model=model,
-            revision=revision,
-            sampling=parameters.sampling(),
-            samples=parameters.n,
-            logprobs=parameters.logprobs,
-            schema=source.schema,
-        )
         if run.estimator:
             await _answer_all(parameters, run, source, questions, write=lambda _: None)
             return await show_estimate(run)
@@ -99,6 +85,18 @@ async def batch(parameters: BatchParameters) -> Summary:
         summary = await publish(result, directory)
         result.require_few_failures()
     return summary
+
+
+async def _questions(parameters: BatchParameters, run: Run, source: Source) -> Questions:
+    model, revision = await asked_model(run)
+    return Questions(
+        model=model,
+        revision=revision,
+        sampling=parameters.sampling(),
+        samples=parameters.n,
+        logprobs=parameters.logprobs,
+        schema=source.schema,
+    )
 
 
 def open_source(parameters: BatchParameters) -> Source:
@@ -188,17 +186,24 @@ async def _answer_all(
     run.generator.watch = progress.watch
     ask = run.ask()
 
+    stopped: list[BackendError] = []
+
     async def answered(rows: list[Row]) -> list[Answer]:
+        if stopped:
+            return []
         purpose = f"rows {rows[0].number} to {rows[-1].number} of {scanned.rows}"
         asked = [questions.of(row) for row in rows]
-        outcomes = iter(await _outcomes(ask, list(itertools.chain(*asked)), purpose))
+        found = await _outcomes(ask, list(itertools.chain(*asked)), purpose)
+        stopped.extend(one for one in found if isinstance(one, NOBODY_ANSWERS))
+        if stopped:
+            return []
+        outcomes = iter(found)
         progress.finish(purpose, len(rows) * questions.samples)
-        per_row = [list(itertools.islice(outcomes, len(requests))) for requests in asked]
-        return [
-            answer
-            for row, found in zip(rows, per_row, strict=True)
-            for answer in read_answers(questions, row, found)
+        per_row = [
+            (row, list(itertools.islice(outcomes, len(asked_of))))
+            for row, asked_of in zip(rows, asked, strict=True)
         ]
+        return [answer for row, some in per_row for answer in read_answers(questions, row, some)]
 
     async def take(answers: list[Answer]) -> None:
         await anyio.to_thread.run_sync(write, answers)
@@ -206,28 +211,22 @@ async def _answer_all(
     size = max(1, parameters.batch_size // questions.samples)
     with closing(read_batches(source.path, parameters.layout(), size)) as batches:
         async with progress.shown():
+            going = itertools.takewhile(lambda _: not stopped, batches)
             try:
-                await work_in_order(batches, answered, take, at_once=AT_ONCE, ahead=AHEAD)
+                await work_in_order(going, answered, take, at_once=AT_ONCE, ahead=AHEAD)
             except ExceptionGroup as group:
                 raise first_error(group) from group
+    if stopped:  # what was on its way has been waited for: it is stored, and was paid for
+        raise stopped[0]
 
 
 async def _outcomes(ask: TaskAsk | Generator, requests: Sequence[Request], purpose: str) -> list[Outcome]:
-    """Return an answer or a reason for each request.
-
-    Raises:
-        BackendError: Nobody answers at all any more, or may.
-    """
+    """Return an answer or a reason for each request."""
     if not requests:
         return []
     if isinstance(ask, TaskAsk):
-        outcomes = await ask.outcomes(requests, purpose=purpose)
-    else:
-        outcomes = await ask.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
-    for outcome in outcomes:
-        if isinstance(outcome, NOBODY_ANSWERS):
-            raise outcome
-    return outcomes
+        return await ask.outcomes(requests, purpose=purpose)
+    return await ask.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
 
 
 async def publish(result: BatchResult, directory: Path) -> Summary:

@@ -10,7 +10,7 @@ from cache.keys import make_key
 from flows.batch_parameters import LEFT_ALONE, BatchParameters
 from flows.results import write_whole
 from flows.run_parameters import STEERING
-from tasks.batch.questions import BAD_ROW, Answer
+from tasks.batch.questions import BAD_ROW, Answer, Questions
 from tasks.tally import Tally
 
 SHOWN_ROWS = 20
@@ -150,20 +150,18 @@ class BatchResult:
         }
 
 
-def batch_directory(
-    runs: Path, parameters: BatchParameters, *, model: str, data: str, schema: str | None
-) -> Path:
+def batch_directory(runs: Path, questions: Questions, parameters: BatchParameters, data: str) -> Path:
     """Return the folder of a run: the same for the same questions, as in a resumed run.
 
     Args:
         runs: Where all runs are.
+        questions: What all rows have in common.
         parameters: Of the run.
-        model: Who is asked.
         data: Digest of the input.
-        schema: Text of the JSON Schema.
     """
     plain = parameters.model_dump(mode="json", exclude={*STEERING, *LEFT_ALONE})
-    key = make_key("batch-run", 1, [plain, model, data, schema])
+    schema = questions.schema.text if questions.schema else None
+    key = make_key("batch-run", 1, [plain, questions.model, data, schema])
     return runs / f"batch-{Path(parameters.input_path).stem}-{key[:10]}"
 
 

@@ -109,12 +109,12 @@ def check_output(path: Path) -> None:
     """
     if format_of(path) == "parquet":
         require_pyarrow(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}; give another output_path") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path} cannot be written: it is a folder, or no right; give another output_path")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{path} cannot be written: it is a folder, or {folder} is none that may be written to; "
+            "give another output_path"
+        )
 
 
 @contextmanager
