@@ -95,7 +95,7 @@ class BatchResult:
             )
         if totals.empty:
             found.append(f"{totals.empty} of {totals.answers} answers are empty.")
-        if bad := totals.failures[BAD_ROW]:
+        if bad := totals.failures[BAD_ROW] // parameters.n:
             found.append(f"{bad} rows could not be asked and were skipped; their errors say why.")
         found += [
             f"{number} prompts of {model} were answered by the fallback {parameters.fallback}."

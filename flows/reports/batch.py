@@ -3,6 +3,7 @@
 # (matplotlib is typed in part only)
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tasks.batch.rows import Row
 
 INK, ACCENT = "#1f2933", "#1b6ca8"
 SHOWN_CHARACTERS = 400
-BINS = 40
+MAX_BINS = 40
 
 
 def render(result: BatchResult, costs: Sequence[Mapping[str, object]] = ()) -> str:
@@ -54,10 +55,14 @@ def _shown(answer: Answer) -> dict[str, object]:
 def _question(row: Row) -> str:
     if row.prompt is not None:
         return row.prompt
-    return "\n".join(f"{message.role}: {message.content}" for message in row.messages)
+    if len(row.messages) == 1:
+        return row.messages[0].content
+    return " ".join(f"{message.role}: {message.content}" for message in row.messages)
 
 
 def _cut(text: str) -> str:
+    """Return the beginning of a text, its white space as single spaces."""
+    text = " ".join(text[: 4 * SHOWN_CHARACTERS].split())
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
 
@@ -65,7 +70,8 @@ def length_figure(lengths: Sequence[int]) -> str:
     """Draw how long the answers are, as SVG."""
     figure = Figure(figsize=(10, 2.8), layout="constrained")
     axes = figure.subplots()
-    axes.hist(lengths, bins=min(BINS, max(lengths) - min(lengths) + 1), color=ACCENT)
+    bins = min(MAX_BINS, 1 + 2 * math.isqrt(len(lengths)), max(lengths) - min(lengths) + 1)
+    axes.hist(lengths, bins=bins, color=ACCENT)
     axes.set_xlabel("characters of an answer", fontsize=8, color=INK)
     axes.set_ylabel("answers", fontsize=8, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

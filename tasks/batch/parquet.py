@@ -1,7 +1,7 @@
 """Parquet, where the optional package pyarrow is installed; imported when it is first needed."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.batch.rows import InputError
@@ -15,7 +15,7 @@ def require_pyarrow(path: Path) -> None:
     Raises:
         InputError: It is not installed.
     """
-    if importlib.util.find_spec("pyarrow") is None:
+    if find_spec("pyarrow") is None:
         raise InputError(
             f"{path} is Parquet, for which pyarrow is needed; "
             "install it with `.venv/bin/pip install -r requirements/parquet.txt`"
