@@ -36,7 +36,6 @@ from tasks.batch.questions import Answer, Questions, Schema, make_schema, read_a
 from tasks.batch.rows import InputError, Row
 from tasks.batches import TaskAsk
 from tasks.budget import BudgetSpentError
-from tasks.generate import Generator
 from tasks.keys import key_requests
 
 Summary = dict[str, Any]
@@ -108,6 +107,8 @@ def open_source(parameters: BatchParameters) -> Source:
     if not parameters.input_path:
         raise InputError("no prompts are named; give input_path, the path of a JSONL, CSV or Parquet file")
     path = Path(parameters.input_path)
+    if parameters.output_path and Path(parameters.output_path).resolve() == path.resolve():
+        raise InputError(f"output_path is {path}, the input itself; give another")
     schema = _read_schema(parameters.json_schema)
     return Source(
         path=path,
@@ -181,52 +182,68 @@ async def _answer_all(
     write: Callable[[Sequence[Answer]], None],
 ) -> None:
     """Ask some batches at a time, and hand their answers over in the order of the rows."""
-    scanned = source.scan
-    progress = BatchProgress(total=scanned.rows * questions.samples)
-    run.generator.watch = progress.watch
-    ask = run.ask()
-
-    stopped: list[BackendError] = []
-
-    async def answered(rows: list[Row]) -> list[Answer]:
-        if stopped:
-            return []
-        purpose = f"rows {rows[0].number} to {rows[-1].number} of {scanned.rows}"
-        asked = [questions.of(row) for row in rows]
-        found = await _outcomes(ask, list(itertools.chain(*asked)), purpose)
-        stopped.extend(one for one in found if isinstance(one, NOBODY_ANSWERS))
-        if stopped:
-            return []
-        outcomes = iter(found)
-        progress.finish(purpose, len(rows) * questions.samples)
-        per_row = [
-            (row, list(itertools.islice(outcomes, len(asked_of))))
-            for row, asked_of in zip(rows, asked, strict=True)
-        ]
-        return [answer for row, some in per_row for answer in read_answers(questions, row, some)]
+    asker = Asker(run=run, questions=questions, rows=source.scan.rows)
+    size = max(1, parameters.batch_size // questions.samples)
 
     async def take(answers: list[Answer]) -> None:
         await anyio.to_thread.run_sync(write, answers)
 
-    size = max(1, parameters.batch_size // questions.samples)
     with closing(read_batches(source.path, parameters.layout(), size)) as batches:
-        async with progress.shown():
-            going = itertools.takewhile(lambda _: not stopped, batches)
+        going = itertools.takewhile(lambda _: not asker.stopped, batches)
+        async with asker.progress.shown():
             try:
-                await work_in_order(going, answered, take, at_once=AT_ONCE, ahead=AHEAD)
+                await work_in_order(going, asker.answer, take, at_once=AT_ONCE, ahead=AHEAD)
             except ExceptionGroup as group:
                 raise first_error(group) from group
-    if stopped:  # what was on its way has been waited for: it is stored, and was paid for
-        raise stopped[0]
+    if asker.stopped:
+        raise asker.stopped[0]
 
 
-async def _outcomes(ask: TaskAsk | Generator, requests: Sequence[Request], purpose: str) -> list[Outcome]:
-    """Return an answer or a reason for each request."""
-    if not requests:
-        return []
-    if isinstance(ask, TaskAsk):
-        return await ask.outcomes(requests, purpose=purpose)
-    return await ask.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
+class Asker:
+    """Asks batches of rows; when nobody answers any more it lets those on their way end, and asks no other.
+
+    What is on its way is stored when it comes, and was paid for.
+
+    Args:
+        run: Answers.
+        questions: What all rows have in common.
+        rows: How many there are in all.
+    """
+
+    def __init__(self, *, run: Run, questions: Questions, rows: int) -> None:
+        self.stopped: list[BackendError] = []
+        self.progress = BatchProgress(total=rows * questions.samples)
+        self._ask = run.ask()
+        self._questions = questions
+        self._rows = rows
+        run.generator.watch = self.progress.watch
+
+    async def answer(self, rows: list[Row]) -> list[Answer]:
+        """Return the answers to some rows; nothing once it has stopped."""
+        if self.stopped:
+            return []
+        purpose = f"rows {rows[0].number} to {rows[-1].number} of {self._rows}"
+        asked = [self._questions.of(row) for row in rows]
+        outcomes = await self._outcomes(list(itertools.chain(*asked)), purpose)
+        self.stopped += [one for one in outcomes if isinstance(one, NOBODY_ANSWERS)]
+        if self.stopped:
+            return []
+        self.progress.finish(purpose, len(rows) * self._questions.samples)
+        rest = iter(outcomes)
+        per_row = [list(itertools.islice(rest, len(requests))) for requests in asked]
+        return await anyio.to_thread.run_sync(self._read, rows, per_row)
+
+    def _read(self, rows: Sequence[Row], outcomes: Sequence[Sequence[Outcome]]) -> list[Answer]:
+        pairs = zip(rows, outcomes, strict=True)
+        return [answer for row, some in pairs for answer in read_answers(self._questions, row, some)]
+
+    async def _outcomes(self, requests: Sequence[Request], purpose: str) -> list[Outcome]:
+        """Return an answer or a reason for each request."""
+        if not requests:
+            return []
+        if isinstance(self._ask, TaskAsk):
+            return await self._ask.outcomes(requests, purpose=purpose)
+        return await self._ask.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
 
 
 async def publish(result: BatchResult, directory: Path) -> Summary:

@@ -274,7 +274,7 @@ def test_a_killed_run_goes_on_and_writes_the_bytes_of_an_undisturbed_one(
         parameters["output_path"] = str(tmp_path / "answers.jsonl")
         fake.faults([{"kind": "hang", "seconds": 300, "match": "number 390?"}])
         victim.start(place, parameters, flow="batch")
-        wait_for(lambda: fake.stats()["answered"] >= 120, "answers", pause=0.01)
+        wait_for(lambda: len(stored_prompts(place.store)) >= 100, "stored answers", pause=0.01)
         victim.require_busy()
         victim.kill()
         wait_for(lambda: fake.stats()["in_flight"] == 0, "the fake to notice")
@@ -283,7 +283,7 @@ def test_a_killed_run_goes_on_and_writes_the_bytes_of_an_undisturbed_one(
         fake.faults([])
         resumed = process.run(place, parameters, flow="batch").require_completed()
         assert not asked_again(before, fake.stats()) & stored
-        assert len(stored) >= 32
+        assert 100 <= len(stored) < 400
         assert resumed.summary["cost"]["sent"] == 400 - len(stored)
         assert not leftover.exists()
         found = (tmp_path / "answers.jsonl").read_bytes()
