@@ -11,7 +11,6 @@ from typing import Any
 import anyio.to_thread
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
@@ -22,7 +21,7 @@ from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
-from flows.run import Run, open_run, show_estimate
+from flows.run import Run, open_run, show_estimate, with_deployment_defaults
 from flows.settings import Settings, load_settings
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
@@ -130,21 +129,6 @@ async def publish(result: ICMResult, settings: Settings) -> Summary:
         logger.warning(warning)
     logger.info("%s; report: %s", result.headline(), summary["report"])
     return summary
-
-
-async def with_deployment_defaults(parameters: ICMParameters) -> ICMParameters:
-    """Fill what the caller left out with the deployment's values, before the model's own defaults.
-
-    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
-    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
-    """
-    deployment_id = running_deployment.id
-    if deployment_id is None:
-        return parameters
-    async with get_client() as client:
-        deployment = await client.read_deployment(deployment_id)
-    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
-    return ICMParameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _accepted_table(result: ICMResult) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
-from flows.icm import icm, with_deployment_defaults
+from flows.icm import icm
 from flows.parameters import ICMParameters
 from flows.results import append_line
+from flows.run import with_deployment_defaults
 from flows.settings import load_settings
 
 HISTORY = "nightly.jsonl"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from cache.keys import make_key
 from flows.parameters import ICMParameters
@@ -150,7 +151,26 @@ def data_digest(*splits: Sequence[Claim]) -> str:
     return make_key("claims", 1, [[list(asdict(claim).items()) for claim in split] for split in splits])
 
 
-def record_cost(result: ICMResult, directory: Path, now: datetime) -> list[dict[str, object]]:
+class Costed(Protocol):
+    """The result of any run, as far as its costs go."""
+
+    @property
+    def tally(self) -> Tally:
+        """What was asked."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        ...
+
+    @property
+    def flow_run_id(self) -> str | None:
+        """Which run it was."""
+        ...
+
+
+def record_cost(result: Costed, directory: Path, now: datetime) -> list[dict[str, object]]:
     """Add what this run cost to costs.jsonl and return all its lines, one for each run that came to its end.
 
     A second run answers from the store; what the first one cost must not be lost with it.
@@ -199,10 +219,10 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "cost": {**asdict(result.tally), "seconds": result.seconds},
         "parameters": result.parameters.model_dump(mode="json"),
     }
-    _write(directory / "labels.jsonl", _lines(label_rows(result)))
-    _write(directory / "history.jsonl", _lines(history(result)))
-    _write(report, html)
-    _write(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_whole(directory / "labels.jsonl", _lines(label_rows(result)))
+    write_whole(directory / "history.jsonl", _lines(history(result)))
+    write_whole(report, html)
+    write_whole(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -218,7 +238,7 @@ def _lines(rows: Iterable[Mapping[str, object]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:

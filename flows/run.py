@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
@@ -33,6 +34,8 @@ from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
 from tasks.generate import Fallback, Generator
+
+P = TypeVar("P", bound=RunParameters)
 
 
 @dataclass(kw_only=True)
@@ -178,6 +181,21 @@ def _prices(parameters: RunParameters, settings: Settings) -> dict[str, Price | 
 
 def _cost_of(price: Price | None) -> Callable[[Usage], float]:
     return lambda usage: cost_usd(usage, price) or 0.0
+
+
+async def with_deployment_defaults(parameters: P) -> P:
+    """Fill what the caller left out with the deployment's values, before the model's own defaults.
+
+    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
+    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
+    """
+    deployment_id = running_deployment.id
+    if deployment_id is None:
+        return parameters
+    async with get_client() as client:
+        deployment = await client.read_deployment(deployment_id)
+    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
+    return parameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _journal_path(settings: Settings) -> Path:

@@ -153,7 +153,7 @@ def make_client() -> None:
         if environment.is_complete():  # somebody else made it while this process waited
             return
         check_disk(environment.path.parent, "client")
-        say(f"client environment in {environment.path}: about 180 MB to download, 1-2 minutes, once")
+        say(f"client environment in {environment.path}: about 230 MB to download, 1-2 minutes, once")
         if not environment.is_mendable():
             create(environment)
         files = [argument for path in pinned for argument in ("--requirement", str(path))]

@@ -183,16 +183,38 @@ def synthetic_scorer(prompt: str) -> float:
 def synthetic_writer(prompt: str, body: Mapping[str, Any], draw: int) -> str:
     """Write 4 to 15 words that depend on the prompt, the temperature, and (if it is not 0) seed and draw.
 
-    With `structured_outputs: {"choice": [...]}` the text is one of the choices.
+    With `structured_outputs: {"choice": [...]}` the text is one of the choices, and with a JSON Schema in
+    `response_format` it is an object with the properties of the schema.
     """
     temperature = float(body.get("temperature") or 0.0)
     salt = ("text", prompt, repr(temperature), repr(body.get("seed") if temperature else None), str(draw))
     structured = cast("JsonObject", body.get("structured_outputs") or {})
     if choices := structured.get("choice"):
         return str(choices[int(unit(*salt) * len(choices))])
+    wanted = cast("JsonObject", body.get("response_format") or {})
+    if wanted.get("type") == "json_schema":
+        return json.dumps(_instance(cast("JsonObject", wanted["json_schema"]["schema"]), salt))
     count = 4 + int(12 * unit(*salt))
     words = [FILLERS[int(unit(*salt, str(place)) * len(FILLERS))] for place in range(count)]
     return "".join(words)
+
+
+def _instance(schema: Mapping[str, Any], salt: Sequence[str]) -> object:
+    """Return a value by a simple schema: objects of texts, numbers, truths and choices."""
+    if choices := schema.get("enum"):
+        return choices[int(unit(*salt) * len(choices))]
+    match schema.get("type"):
+        case "object":
+            properties = cast("Mapping[str, JsonObject]", schema.get("properties", {}))
+            return {name: _instance(each, (*salt, name)) for name, each in properties.items()}
+        case "integer":
+            return int(100 * unit(*salt))
+        case "number":
+            return round(100 * unit(*salt), 2)
+        case "boolean":
+            return unit(*salt) < 0.5
+        case _:
+            return FILLERS[int(unit(*salt) * len(FILLERS))].strip()
 
 
 # --- Settings, faults, counters -------------------------------------------------------------------------

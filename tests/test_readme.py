@@ -9,13 +9,22 @@ import pytest
 import yaml
 
 from flows import cache_cli
+from flows.batch_parameters import BatchParameters
 from flows.parameters import ICMParameters
+from flows.run_parameters import RunParameters
 from tasks.icm.claims import load_claims
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+FLOWS: dict[str, type[RunParameters]] = {
+    "icm": ICMParameters,
+    "nightly": ICMParameters,
+    "batch": BatchParameters,
+}
 
 
 def test_every_make_command_is_there() -> None:
@@ -37,20 +46,21 @@ def test_every_cache_command_is_there() -> None:
 
 
 def test_every_deployment_is_there() -> None:
-    named = set(re.findall(r"`((?:icm|nightly)/[a-z-]+)`", README))
+    named = set(re.findall(r"`((?:icm|batch|nightly)/[a-z-]+)`", README))
     assert named == {f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}" for each in DEPLOYMENTS}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["name"])
 def test_the_parameters_of_a_deployment_are_valid(deployment: dict[str, Any]) -> None:
-    ICMParameters.model_validate(deployment["parameters"]["parameters"])
+    kind = FLOWS[deployment["entrypoint"].rsplit(".", 1)[1]]
+    kind.model_validate(deployment["parameters"]["parameters"])
 
 
 def test_parameters_that_are_shown_are_valid() -> None:
-    shown = re.findall(r"parameters='(\{.*?\})'", README)
-    assert shown
-    for each in shown:
-        ICMParameters.model_validate(json.loads(each))
+    shown = re.findall(r"deployment run (\w+)/[^']*?parameters='(\{.*?\})'", README)
+    assert {flow for flow, _ in shown} == {"icm", "batch"}
+    for flow, each in shown:
+        FLOWS[flow].model_validate(json.loads(each))
 
 
 def test_every_parameter_in_the_table_is_one() -> None:

@@ -499,7 +499,7 @@ async def test_every_http_request_is_reported_with_its_outcome_and_its_try(serve
         await responses_of(backend, completions(3))
     assert [(one.outcome, one.status_code, one.attempt) for one in seen] == [
         ("RateLimitError", 429, 1),
-        ("BackendConnectionError", None, 2),
+        ("ConnectionLostError", None, 2),
         ("ok", None, 3),
     ]
     assert {(one.server, one.path, one.prompts) for one in seen} == {(server.base_url, COMPLETIONS, 3)}

@@ -1,4 +1,4 @@
-"""Runs the flow `icm` once for each line on standard input, and answers each with one line of JSON.
+"""Runs `icm` or another flow for each line on standard input, and answers each with one line of JSON.
 
 `python -m tests.flows.run_icm <<< '{"parameters": {"dataset": "general_knowledge"}, "environment": {}}'`
 """
@@ -7,17 +7,20 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
 
+from flows.batch import batch
 from flows.icm import icm
 
+FLOWS: Mapping[str, Callable[..., object]] = {"icm": icm, "batch": batch}
 
-async def run(parameters: Any) -> dict[str, object]:  # noqa: ANN401 - wrong ones, too
+
+async def run(flow: str, parameters: Any) -> dict[str, object]:  # noqa: ANN401 - wrong ones, too
     """Run the flow and say how it ended."""
-    state = await cast("Awaitable[State[Any]]", icm(parameters=parameters, return_state=True))
+    state = await cast("Awaitable[State[Any]]", FLOWS[flow](parameters=parameters, return_state=True))
     result: Any = await state.aresult(raise_on_failure=False)
     return {
         "flow_run_id": str(state.state_details.flow_run_id),
@@ -33,7 +36,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         os.environ.update(order["environment"])
-        sys.stdout.write(json.dumps(asyncio.run(run(order["parameters"]))) + "\n")
+        sys.stdout.write(json.dumps(asyncio.run(run(order.get("flow", "icm"), order["parameters"]))) + "\n")
         sys.stdout.flush()
 
 

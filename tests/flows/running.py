@@ -256,10 +256,10 @@ class ICMProcess:
         """Kill it if it still runs."""
         self.kill()
 
-    def start(self, place: Place, parameters: Mapping[str, object]) -> None:
+    def start(self, place: Place, parameters: Mapping[str, object], *, flow: str = "icm") -> None:
         """Begin a run and return at once."""
         assert self._process.stdin
-        order = {"parameters": parameters, "environment": place.environment}
+        order = {"flow": flow, "parameters": parameters, "environment": place.environment}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
@@ -272,9 +272,9 @@ class ICMProcess:
         assert line, f"the process died: {new}"
         return Outcome(**json.loads(line), log=new)
 
-    def run(self, place: Place, parameters: Mapping[str, object]) -> Outcome:
+    def run(self, place: Place, parameters: Mapping[str, object], *, flow: str = "icm") -> Outcome:
         """Run to the end."""
-        self.start(place, parameters)
+        self.start(place, parameters, flow=flow)
         return self.finish()
 
     @property

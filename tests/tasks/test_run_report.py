@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from backends.addresses import Address
 from backends.base import Exchange, Hooks
 from backends.batching import ListBounds
 from backends.errors import BadRequestError
@@ -236,7 +237,9 @@ async def test_neither_prompts_nor_keys_come_into_a_journal(tmp_path: Path, faul
         address = server.base_url.replace("http://", f"http://user:{PLANTED}@")
         policy = RetryPolicy(max_attempts=2)
         async with VLLMServer(
-            address, api_key=SecretStr(PLANTED), retrier=Naps().retrier(policy), hooks=Hooks()
+            Address(base_url=address, headers={"X-Team": SecretStr(PLANTED)}),
+            retrier=Naps().retrier(policy),
+            hooks=Hooks(),
         ) as backend:
             generate = Generator(
                 backend=backend, lookup=Lookup(DiskStore(tmp_path / "store")), journal=journal

@@ -1,0 +1,49 @@
+"""What docs/own-workflow.md shows runs as it is, and is cached and resumable as it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fake_vllm import FakeVLLMProcess
+from tests.flows.running import PROJECT, Place, PrefectServer
+
+PAGE = PROJECT / "docs" / "own-workflow.md"
+
+
+def workflow() -> str:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return code
+
+
+def test_the_workflow_has_thirty_lines() -> None:
+    assert len([line for line in workflow().splitlines() if line.strip()]) <= 30
+
+
+def test_the_workflow_runs_and_its_second_run_sends_nothing(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    script = tmp_path / "reviews.py"
+    script.write_text(workflow(), encoding="utf-8")
+
+    def run(place: Place) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, str(script)], check=False, cwd=PROJECT, capture_output=True, text=True,
+            timeout=100, env={**prefect_server.environment, **place.environment},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    with FakeVLLMProcess() as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=tmp_path)
+        table = run(place)
+        before = fake.stats()
+        assert before["answered"] == 6
+        again = run(place)
+        assert fake.stats()["all_requests"] == before["all_requests"]
+    rows = [line.split(" | ") for line in table]
+    assert [row[0] for row in rows] == [
+        "The soup was cold.", "Our waiter was kind and quick.", "Parking took an hour.",
+    ]  # fmt: skip
+    assert all(len(row) == 3 and row[1] and row[2] for row in rows)
+    assert again == table
