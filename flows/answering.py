@@ -1,6 +1,8 @@
 """Who answers a run, and what is said when nobody does."""
 
 import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -11,6 +13,7 @@ from backends.errors import BackendConnectionError, BackendError
 from backends.registry import OWN, PROVIDERS
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
+from backends.server_counters import ServerCounters
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
 from cache.store import Store
@@ -55,13 +58,37 @@ async def served_model(backend: Backend) -> str:
     return next(iter(served))
 
 
-async def model_and_revision(
+@dataclass(kw_only=True)
+class Answerer:
+    """Which model answers a run, and what its servers counted before the first question."""
+
+    model: str
+    revision: str
+    """What pins the weights in the keys."""
+    servers: tuple[VLLMServer, ...] = ()
+    _before: dict[str, ServerCounters] = field(default_factory=dict[str, ServerCounters])
+
+    async def count(self, server: VLLMServer) -> None:
+        """Remember what a server has counted, at its first contact."""
+        if server.root not in self._before and (counters := await server.counters()):
+            self._before[server.root] = counters
+
+    async def counted(self) -> dict[str, int]:
+        """Return what the servers have counted since; empty where none was asked, or none tells."""
+        sums: Counter[str] = Counter()
+        for server in self.servers:
+            if server.root in self._before and (after := await server.counters()):
+                sums.update(after.since(self._before[server.root]))
+        return dict(sums)
+
+
+async def identify(
     parameters: RunParameters,
     settings: Settings,
     backend: Backend,
     store: Store,
-) -> tuple[str, str]:
-    """Return the model's name and what pins its weights in the keys; have both checked at each contact.
+) -> Answerer:
+    """Find out which model answers and what pins its weights; have both checked at each contact.
 
     Raises:
         SettingsError: No model is named, and the server does not leave one choice.
@@ -75,7 +102,8 @@ async def model_and_revision(
     model = model or await served_model(backend)
     servers = _servers(backend)
     if not servers:
-        return model, revision_in_keys(parameters.provider, parameters.revision, settings) or ""
+        revision = revision_in_keys(parameters.provider, parameters.revision, settings) or ""
+        return Answerer(model=model, revision=revision)
     identity = Identity(
         witness=servers[0],
         store=store,
@@ -90,10 +118,10 @@ async def model_and_revision(
         with contextlib.suppress(BackendError):
             await identity.found_at(server)
             break
-    revision = await identity.found_at(servers[-1])
+    answerer = Answerer(model=model, revision=await identity.found_at(servers[-1]), servers=servers)
     for server in servers:
-        server.hooks.on_contact = partial(_verify, identity.at(server))
-    return model, revision
+        server.hooks.on_contact = partial(_meet, server, identity.at(server), answerer)
+    return answerer
 
 
 def _servers(backend: Backend) -> tuple[VLLMServer, ...]:
@@ -103,7 +131,8 @@ def _servers(backend: Backend) -> tuple[VLLMServer, ...]:
     return (backend,) if isinstance(backend, VLLMServer) else ()
 
 
-async def _verify(identity: Identity) -> None:
+async def _meet(server: VLLMServer, identity: Identity, answerer: Answerer) -> None:
+    await answerer.count(server)
     await identity.verify()
     identity.doubt()  # the next contact is with a server that was away
 

@@ -166,7 +166,7 @@ async def answer_file(
         totals=totals,
         tally=run.generator.tally,
         seconds=time.monotonic() - started,
-        cost_usd=run.generator.budget.cost_usd,
+        cost_usd=run.cost_usd(),
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )
@@ -271,7 +271,7 @@ def _counts(result: BatchResult) -> list[dict[str, Any]]:
         "prompts answered from the store": tally.from_the_store,
         "prompt tokens": tally.usage.input_tokens,
         "generated tokens": tally.usage.output_tokens,
-        "US dollars": round(result.cost_usd, 4),
+        "US dollars": "not known" if result.cost_usd is None else round(result.cost_usd, 4),
         "seconds": round(result.seconds, 1),
     }
     return [{"what": name, "how much": value} for name, value in rows.items()]

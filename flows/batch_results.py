@@ -74,7 +74,8 @@ class BatchResult:
     totals: Totals
     tally: Tally
     seconds: float
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
+    """None where a price is not known."""
     flow_run_id: str | None = None
     deployment: str | None = None
 

@@ -91,6 +91,7 @@ async def label(
         data=data_digest(train, test),
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
+        cost_usd=run.cost_usd(),
     )
 
 

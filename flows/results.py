@@ -41,6 +41,8 @@ class ICMResult:
     """Names the content of the data set, both splits."""
     flow_run_id: str | None = None
     deployment: str | None = None
+    cost_usd: float | None = 0.0
+    """None where a price is not known."""
 
     @property
     def final(self) -> State:
@@ -59,7 +61,11 @@ class ICMResult:
 
     def warnings(self) -> list[str]:
         """Say what a reader must know before quoting a number."""
-        found: list[str] = []
+        found = [
+            f"{number} answers came from the fallback {model}, since the server stayed away: scores of two "
+            "models are mixed in these numbers."
+            for model, number in self.tally.stand_ins.items()
+        ]
         if self.parameters.consistency == "reference":
             found.append(
                 "Consistency is the published rule, which on TruthfulQA is made from the gold labels: "
@@ -165,6 +171,11 @@ class Costed(Protocol):
         ...
 
     @property
+    def cost_usd(self) -> float | None:
+        """US dollars; None where a price is not known."""
+        ...
+
+    @property
     def flow_run_id(self) -> str | None:
         """Which run it was."""
         ...
@@ -184,6 +195,7 @@ def record_cost(result: Costed, directory: Path, now: datetime) -> list[dict[str
         "requests": result.tally.requests,
         "input_tokens": result.tally.usage.input_tokens,
         "output_tokens": result.tally.usage.output_tokens,
+        "cost_usd": result.cost_usd,
         "seconds": round(result.seconds, 1),
     }
     return append_line(directory / "costs.jsonl", row)
@@ -216,7 +228,7 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "rejected": sum(step.outcome == "rejected" for step in result.steps),
         "warnings": result.warnings(),
         "test": [{**asdict(score), "accuracy": score.accuracy} for score in result.test_scores],
-        "cost": {**asdict(result.tally), "seconds": result.seconds},
+        "cost": {**asdict(result.tally), "seconds": result.seconds, "cost_usd": result.cost_usd},
         "parameters": result.parameters.model_dump(mode="json"),
     }
     write_whole(directory / "labels.jsonl", _lines(label_rows(result)))

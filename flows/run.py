@@ -26,7 +26,7 @@ from cache.leases import DiskLeases
 from cache.lookup import Lookup
 from cache.overlay_store import OverlayStore
 from cache.store import Store
-from flows.answering import RunStoppedError, first_error, model_and_revision, server_gone
+from flows.answering import RunStoppedError, first_error, identify, server_gone
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
@@ -119,13 +119,13 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             generator.fallback = Fallback(generator=standing_by, translate=partial(_put_to, other, settings))
         journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])
         try:
-            model, revision = await model_and_revision(parameters, settings, backend, seen)
-            journal.write([{"event": "model", "model": model, "revision": revision}])
+            answerer = await identify(parameters, settings, backend, seen)
+            journal.write([{"event": "model", "model": answerer.model, "revision": answerer.revision}])
             run = Run(
                 parameters=parameters,
                 settings=settings,
-                model=model,
-                revision=revision,
+                model=answerer.model,
+                revision=answerer.revision,
                 generator=generator,
                 prices=prices,
                 journal=journal,
@@ -137,7 +137,8 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             kind = type(first_error(error)).__name__
             journal.write([{"event": "end", "state": "failed", "error": kind}])
             raise _explained(error, parameters, settings) from error
-        journal.write([{"event": "end", "state": "completed", "cost_usd": run.cost_usd()}])
+        end = {"cost_usd": run.cost_usd(), "server_counters": await answerer.counted()}
+        journal.write([{"event": "end", "state": "completed", **end}])
 
 
 async def _open_backend(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows import cache_cli
+from flows import cache_cli, run_cli
 from flows.batch_parameters import BatchParameters
 from flows.parameters import ICMParameters
 from flows.run_parameters import RunParameters
@@ -35,12 +35,14 @@ def test_every_make_command_is_there() -> None:
 
 
 def test_every_cache_command_is_there() -> None:
+    assert run_cli.app.registered_commands  # it also adds `explain` to those of the cache
     named = set(re.findall(r"vllm-flows cache ([a-z]+)", README))
     assert named == {
         command.name or command.callback.__name__
         for command in cache_cli.app.registered_commands
         if command.callback
     } - {"show", "import"}
+    assert {"list", "report"} == set(re.findall(r"vllm-flows run ([a-z]+)", README))
     for command in ("show", "import"):
         assert f"`{command} " in README
 
