@@ -85,8 +85,10 @@ class AdaptiveLimit:
             self._decrease(permit, REFUSED_FACTOR)
 
     def _is_crowded(self, load: Load) -> bool:
-        preempted = self._preemptions is not None and load.preemptions > self._preemptions
-        self._preemptions = max(self._preemptions or 0, load.preemptions)
+        preempted = False
+        if load.preemptions is not None:
+            preempted = self._preemptions is not None and load.preemptions > self._preemptions
+            self._preemptions = load.preemptions
         # More than half of what is there waits: to send that half later would cost nothing.
         queueing = load.waiting > self.in_flight / 2
         return preempted or queueing or (load.kv_use > CROWDED_KV_USE and load.waiting > 0)

@@ -19,8 +19,8 @@ class Load:
     waiting: int
     kv_use: float
     """From 0 to 1."""
-    preemptions: int = 0
-    """Since the server started; the header has none, `/metrics` does."""
+    preemptions: int | None = None
+    """Since the server started; None in the header, which does not tell."""
 
 
 def load_from_header(headers: Mapping[str, str]) -> Load | None:

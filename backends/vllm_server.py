@@ -21,7 +21,7 @@ from backends.canary import Canary, ask_canary
 from backends.concurrency import AdaptiveLimit, Permit
 from backends.errors import BackendConnectionError, BackendError, BadRequestError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
-from backends.load import ASK_FOR_LOAD, load_from_header
+from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics
 from backends.messages import Label, Request, Response, Usage
 from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
@@ -31,6 +31,8 @@ from backends.shared_call import SharedCall
 from backends.weights import is_loopback, pinned_weights, read_cards
 
 HEALTH_TIMEOUT_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""How often `/metrics` is read while answers come."""
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
 """A server that was never there is most likely a wrong address: say so within seconds."""
@@ -93,6 +95,7 @@ class VLLMServer:
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._retrier = retrier or Retrier()
         self._styles = OneStyle()
+        self._looked_at = -LOOK_SECONDS
         self._breaker = Breaker(
             self._client.root,
             self.is_healthy,
@@ -335,10 +338,22 @@ class VLLMServer:
             self._breaker.failed(error)
             report(type(error).__name__, Usage(), error.status_code)
             raise
-        self.limit.answered(permit, load_from_header(reply.headers))
+        self.limit.answered(permit, await self._load(reply.headers))
         self._breaker.succeeded()
         report("ok", usage)
         return responses, usage
+
+    async def _load(self, headers: Mapping[str, str]) -> Load | None:
+        """Read the load in an answer's header, and now and then in `/metrics`, which tells of preemptions."""
+        load, now = load_from_header(headers), time.monotonic()
+        if load is None or now - self._looked_at < LOOK_SECONDS:  # without the header it is no vLLM
+            return load
+        self._looked_at = now
+        try:
+            page = await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
+        except BackendError:
+            return load
+        return load_from_metrics(page) or load
 
     async def _tokenize(self, model: str, text: str) -> Sequence[int]:
         body: dict[str, object] = {"model": model, "prompt": text, "add_special_tokens": False}

@@ -23,7 +23,7 @@ from backends.retrying import Retrier, RetryPolicy
 from cache.disk_store import DiskStore
 from cache.journal import FileJournal
 from cache.leases import DiskLeases
-from cache.lookup import Lookup
+from cache.lookup import CacheMode, Lookup
 from cache.overlay_store import OverlayStore
 from cache.store import Store
 from flows.answering import RunStoppedError, first_error, identify, server_gone
@@ -34,6 +34,7 @@ from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
 from tasks.generate import Fallback, Generator
+from tasks.speed import expected_seconds, remember_speed
 
 P = TypeVar("P", bound=RunParameters)
 
@@ -51,6 +52,7 @@ class Run:
     prices: dict[str, Price | None]
     """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
     journal: FileJournal
+    store: Store
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
 
@@ -129,6 +131,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 generator=generator,
                 prices=prices,
                 journal=journal,
+                store=seen,
                 estimator=estimator,
             )
             yield run
@@ -137,6 +140,8 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             kind = type(first_error(error)).__name__
             journal.write([{"event": "end", "state": "failed", "error": kind}])
             raise _explained(error, parameters, settings) from error
+        if not estimator and parameters.cache_mode in {CacheMode.USE, CacheMode.REFRESH}:
+            remember_speed(store, run.model, run.revision, generator.tally)
         end = {"cost_usd": run.cost_usd(), "server_counters": await answerer.counted()}
         journal.write([{"event": "end", "state": "completed", **end}])
 
@@ -233,13 +238,17 @@ async def show_estimate(run: Run) -> dict[str, Any]:
         "input_tokens": usage.input_tokens,
         "computed_input_tokens": run.estimator.computed_tokens,
         "max_output_tokens": usage.output_tokens,
+        "seconds": expected_seconds(run.store, run.model, run.revision, usage),
         "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
     }
+    seconds = found["seconds"]
+    takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
     money = "unknown" if found["max_cost_usd"] is None else f"{found['max_cost_usd']:.4f} USD at most"
     get_run_logger().info(
         "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
-        "and up to %d generated; cost %s; nothing was sent",
-        *list(found.values())[:-1],
+        "and up to %d generated; %s; cost %s; nothing was sent",
+        *list(found.values())[:-2],
+        takes,
         money,
     )
     await acreate_table_artifact(

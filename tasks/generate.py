@@ -1,8 +1,9 @@
 """Requests to responses: the one place where a store and a backend meet."""
 
+import collections.abc
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -60,6 +61,8 @@ class Generator:
         """Share flights among all calls; a run that does not read what others store has leases of its own."""
         leases = self.leases if self.lookup.mode is CacheMode.USE else NoLeases()
         self._flights = SingleFlight(self.lookup, leases)
+        self._waiters = 0
+        self._waiting_since = 0.0
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str = "") -> list[Response]:
         """Answer requests, in their order; equal requests are asked once.
@@ -133,18 +136,32 @@ class Generator:
         sent = missing[:admitted]
         started = time.monotonic()
         done = 0
-        async with aclosing(self.backend.answer([one.request for one in sent])) as arrivals:
-            async for arrival in arrivals:
-                arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
-                good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
-                await anyio.to_thread.run_sync(self._keep, good)
-                self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
-                self.budget.settle([one.request for one in arrived], arrival.usage, self.cost_of)
-                self._write_asked(arrived, purpose, time.monotonic() - started)
-                done += len(arrived)
-                self.watch(purpose, done, len(sent))
-                yield {one.key: outcome for one, outcome in arrived.items()}
-        self.tally.waited_seconds += time.monotonic() - started
+        asked = self.backend.answer([one.request for one in sent])
+        with self._waiting():
+            async with aclosing(asked) as arrivals:
+                async for arrival in arrivals:
+                    arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
+                    good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
+                    await anyio.to_thread.run_sync(self._keep, good)
+                    self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
+                    self.budget.settle([one.request for one in arrived], arrival.usage, self.cost_of)
+                    self._write_asked(arrived, purpose, time.monotonic() - started)
+                    done += len(arrived)
+                    self.watch(purpose, done, len(sent))
+                    yield {one.key: outcome for one, outcome in arrived.items()}
+
+    @contextmanager
+    def _waiting(self) -> collections.abc.Generator[None]:
+        """Count the time in which somebody waits."""
+        if not self._waiters:
+            self._waiting_since = time.monotonic()
+        self._waiters += 1
+        try:
+            yield
+        finally:
+            self._waiters -= 1
+            if not self._waiters:
+                self.tally.waited_seconds += time.monotonic() - self._waiting_since
 
     async def _stood_in(
         self, keyed: Sequence[KeyedRequest], outcomes: Sequence[Outcome], purpose: str

@@ -106,7 +106,8 @@ class Identity:
 
     def at(self, witness: Witness) -> "Identity":
         """Return the same identity as another server should have it, to be verified there."""
-        return replace(self, witness=witness, _is_verified=False, _turn=anyio.Lock())
+        verified = self._is_verified and witness is self.witness
+        return replace(self, witness=witness, _is_verified=verified, _turn=anyio.Lock())
 
     async def verify(self) -> None:
         """Make sure, before anything is sent, that the weights are those of `revision`; asks once a run.

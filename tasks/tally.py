@@ -22,7 +22,7 @@ class Tally:
     """HTTP requests, retries included."""
     usage: Usage = field(default_factory=Usage)
     waited_seconds: float = 0.0
-    """Time in which a backend was waited for, by all who waited."""
+    """Time in which a backend was waited for, by one or by many."""
     stand_ins: dict[str, int] = field(default_factory=dict[str, int])
     """{model: questions that it answered in place of the one that was asked}"""
 

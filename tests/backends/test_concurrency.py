@@ -128,6 +128,8 @@ def test_preempted_requests_count_when_their_number_rises() -> None:
     first = limit.take(32)
     limit.answered(first, Load(waiting=0, kv_use=0.5, preemptions=7))  # of before our time
     assert limit.limit == 128
+    limit.answered(limit.take(32), Load(waiting=0, kv_use=0.5))  # a header, which does not tell
+    assert limit.limit == 128
     limit.answered(limit.take(32), Load(waiting=0, kv_use=0.5, preemptions=8))
     assert limit.limit == pytest.approx(0.8 * 128)
 

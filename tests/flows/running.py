@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -177,6 +177,8 @@ class Place:
     base_url: str
     model: str
     folder: Path
+    more: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Other environment variables; they stay set in a process that has run there."""
 
     @property
     def store(self) -> Path:
@@ -191,6 +193,7 @@ class Place:
             "VLLM_MODEL": self.model,
             "VLLM_FLOWS_STORE": str(self.store),
             "VLLM_FLOWS_RUNS": str(self.folder / "runs"),
+            **self.more,
         }
 
 
