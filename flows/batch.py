@@ -25,9 +25,10 @@ from flows.answering import first_error
 from flows.batch_parameters import BatchParameters
 from flows.batch_progress import BatchProgress
 from flows.batch_results import BatchResult, Totals, batch_directory, write_batch_files
+from flows.estimates import show_estimate
 from flows.reports.batch import render
 from flows.results import record_cost
-from flows.run import Run, open_run, show_estimate, with_deployment_defaults
+from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import load_settings
 from tasks.batch.files import MAX_PROBLEMS, Scan, read_batches, scan
 from tasks.batch.in_order import work_in_order

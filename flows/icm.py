@@ -17,11 +17,12 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.registry import OWN
 from flows.claim_files import load_splits
+from flows.estimates import show_estimate
 from flows.icm_progress import Progress
 from flows.parameters import ICMParameters
 from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
-from flows.run import Run, open_run, show_estimate, with_deployment_defaults
+from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import Settings, load_settings
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
@@ -17,24 +16,26 @@ from prefect.runtime import flow_run as running_flow_run
 from backends.base import HookedBackend, Hooks
 from backends.errors import BackendConnectionError
 from backends.messages import Label, Request, Usage
-from backends.prices import Price, PricesError, cost_usd, price_of, read_prices
+from backends.prices import Price, cost_usd
 from backends.registry import ModelName, parse_model
 from backends.retrying import Retrier, RetryPolicy
 from cache.disk_store import DiskStore
 from cache.journal import FileJournal
-from cache.leases import DiskLeases
+from cache.leases import DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from cache.overlay_store import OverlayStore
 from cache.store import Store
 from flows.answering import RunStoppedError, first_error, identify, server_gone
+from flows.costs import cost_of, prices_of_run
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
-from flows.settings import Settings, SettingsError
+from flows.settings import Settings
 from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
 from tasks.generate import Fallback, Generator
-from tasks.speed import expected_seconds, remember_speed
+from tasks.speed import remember_speed
+from tasks.tally import Tally
 
 P = TypeVar("P", bound=RunParameters)
 
@@ -89,7 +90,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         SettingsError: Something that is wanted is not set.
         StoreUnavailableError: The store cannot be used.
     """
-    prices = _prices(parameters, settings)
+    prices = prices_of_run(parameters, settings)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(closing(DiskStore(settings.store)))
         leases = stack.enter_context(closing(DiskLeases(settings.store / "leases")))
@@ -101,24 +102,23 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         generator = Generator(
             backend=estimator or backend,
             lookup=Lookup(seen, parameters.cache_mode),
-            leases=leases,
+            leases=NoLeases() if estimator else leases,  # others must not wait for answers that are made up
             journal=journal,
-            budget=Budget(
-                max_requests=parameters.max_requests,
-                max_tokens=parameters.max_tokens,
-                max_cost_usd=parameters.max_cost_usd,
-            ),
-            cost_of=_cost_of(next(iter(prices.values()))),
+            budget=_budget(parameters),
+            cost_of=cost_of(next(iter(prices.values()))),
             keep_text=parameters.keep_prompts,
         )
         backend.hooks.on_exchange = generator.record
         if parameters.fallback and not estimator:
             other = parse_model(parameters.fallback)
-            standing_by = replace(
-                generator, backend=await open_backend(other.provider), tally=type(generator.tally)()
+            stand_in = await open_backend(other.provider)
+            stand_in.hooks.on_exchange = generator.record
+            generator.fallback = Fallback(
+                generator=replace(
+                    generator, backend=stand_in, tally=Tally(), cost_of=cost_of(prices[str(other)])
+                ),
+                translate=partial(_put_to, other, settings),
             )
-            standing_by.cost_of = _cost_of(prices[str(other)])
-            generator.fallback = Fallback(generator=standing_by, translate=partial(_put_to, other, settings))
         journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])
         try:
             answerer = await identify(parameters, settings, backend, seen)
@@ -146,6 +146,14 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         journal.write([{"event": "end", "state": "completed", **end}])
 
 
+def _budget(parameters: RunParameters) -> Budget:
+    return Budget(
+        max_requests=parameters.max_requests,
+        max_tokens=parameters.max_tokens,
+        max_cost_usd=parameters.max_cost_usd,
+    )
+
+
 async def _open_backend(
     parameters: RunParameters, settings: Settings, stack: AsyncExitStack, provider: str
 ) -> HookedBackend:
@@ -160,33 +168,6 @@ def _put_to(other: ModelName, settings: Settings, request: Request) -> Request:
     labels = tuple(Label(text=label.text) for label in request.labels)
     revision = revision_in_keys(other.provider, None, settings)
     return replace(request, model=other.name, revision=revision, labels=labels)
-
-
-def _prices(parameters: RunParameters, settings: Settings) -> dict[str, Price | None]:
-    """Find what each model costs that may be asked, the one that is asked first being the first.
-
-    Raises:
-        SettingsError: A limit on costs is set and a price is not known, or the user's prices cannot be read.
-    """
-    try:
-        own = read_prices(settings.prices) if settings.prices else {}
-    except PricesError as error:
-        raise SettingsError(f"VLLM_FLOWS_PRICES: {error}") from error
-    names = [ModelName(parameters.provider, parameters.model_name or settings.model or "")]
-    if parameters.fallback:
-        names.append(parse_model(parameters.fallback))
-    prices = {str(name): price_of(name, own) for name in names}
-    unknown = [name for name, price in prices.items() if price is None]
-    if parameters.max_cost_usd is not None and unknown:
-        raise SettingsError(
-            f"max_cost_usd is set and the price of {unknown[0]!r} is not known; write it into a file and "
-            "name that in VLLM_FLOWS_PRICES"
-        )
-    return prices
-
-
-def _cost_of(price: Price | None) -> Callable[[Usage], float]:
-    return lambda usage: cost_usd(usage, price) or 0.0
 
 
 async def with_deployment_defaults(parameters: P) -> P:
@@ -224,34 +205,3 @@ def _explained(error: BaseException, parameters: RunParameters, settings: Settin
     if isinstance(first, BackendConnectionError):
         return RunStoppedError(server_gone(parameters, settings, first))
     return error
-
-
-async def show_estimate(run: Run) -> dict[str, Any]:
-    """Show what a run would cost, in the log and in the UI; return it as plain JSON."""
-    if run.estimator is None:
-        raise ValueError("the run was no estimate")
-    tally, usage = run.generator.tally, run.estimator.usage
-    found: dict[str, Any] = {
-        "calls": tally.prompts,
-        "hits": tally.from_the_store,
-        "to_send": tally.sent,
-        "input_tokens": usage.input_tokens,
-        "computed_input_tokens": run.estimator.computed_tokens,
-        "max_output_tokens": usage.output_tokens,
-        "seconds": expected_seconds(run.store, run.model, run.revision, usage),
-        "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
-    }
-    seconds = found["seconds"]
-    takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
-    money = "unknown" if found["max_cost_usd"] is None else f"{found['max_cost_usd']:.4f} USD at most"
-    get_run_logger().info(
-        "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
-        "and up to %d generated; %s; cost %s; nothing was sent",
-        *list(found.values())[:-2],
-        takes,
-        money,
-    )
-    await acreate_table_artifact(
-        key="estimate", table=[found], description="What the run would cost; nothing was sent"
-    )
-    return found

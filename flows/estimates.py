@@ -1,0 +1,41 @@
+"""Shows what a run would cost."""
+
+from typing import Any
+
+from prefect.artifacts import acreate_table_artifact
+from prefect.logging import get_run_logger
+
+from backends.prices import cost_usd
+from flows.run import Run
+from tasks.speed import expected_seconds
+
+
+async def show_estimate(run: Run) -> dict[str, Any]:
+    """Show what a run would cost, in the log and in the UI; return it as plain JSON."""
+    if run.estimator is None:
+        raise ValueError("the run was no estimate")
+    tally, usage = run.generator.tally, run.estimator.usage
+    found: dict[str, Any] = {
+        "calls": tally.prompts,
+        "hits": tally.from_the_store,
+        "to_send": tally.sent,
+        "input_tokens": usage.input_tokens,
+        "computed_input_tokens": run.estimator.computed_tokens,
+        "max_output_tokens": usage.output_tokens,
+        "seconds": expected_seconds(run.store, run.model, run.revision, usage),
+        "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
+    }
+    seconds = found["seconds"]
+    takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
+    money = "unknown" if found["max_cost_usd"] is None else f"{found['max_cost_usd']:.4f} USD at most"
+    get_run_logger().info(
+        "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
+        "and up to %d generated; %s; cost %s; nothing was sent",
+        *list(found.values())[:-2],
+        takes,
+        money,
+    )
+    await acreate_table_artifact(
+        key="estimate", table=[found], description="What the run would cost; nothing was sent"
+    )
+    return found
