@@ -19,7 +19,7 @@ from backends.errors import BackendError, BackendTimeoutError, ResponseFormatErr
 from backends.failures import connection_error, status_error, trust
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
     import openai
 
 
@@ -151,10 +151,10 @@ class OpenAIClient:
             raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
 
 
-def _response_type() -> "type[httpx.Response]":
-    import httpx  # noqa: PLC0415 - see above
+def _response_type() -> "type[httpx2.Response]":
+    import httpx2  # noqa: PLC0415 - see above; the one that openai has imported
 
-    return httpx.Response  # asked for this, the client hands on what came, unread
+    return httpx2.Response  # asked for this, the client hands on what came, unread
 
 
 def _status_error(error: "openai.APIStatusError") -> BackendError:

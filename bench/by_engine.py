@@ -21,6 +21,8 @@ from backends.messages import Request, SamplingParams  # noqa: E402
 from backends.vllm_server import VLLMServer  # noqa: E402
 from bench.questions import questions  # noqa: E402
 from cache.disk_store import DiskStore  # noqa: E402
+from cache.journal import FileJournal  # noqa: E402
+from cache.leases import DiskLeases  # noqa: E402
 from cache.lookup import CacheMode, Lookup  # noqa: E402
 from tasks.generate import Generator  # noqa: E402
 
@@ -56,12 +58,19 @@ def cut(requests: Sequence[Request], parts: int) -> list[Sequence[Request]]:
 async def answer(url: str, folder: Path, number: int, asks: int, phases: Phases) -> list[str]:
     """Answer all questions, by one call or by several at once, and note the phases."""
     store = DiskStore(folder / "store")
+    leases = DiskLeases(folder / "store" / "leases")  # all that a run of the flows has
+    journal = FileJournal(folder / "store" / "journal" / "bench.jsonl")
     async with VLLMServer(url) as backend:
-        generator = Generator(backend=backend, lookup=Lookup(store, CacheMode.USE))
+        generator = Generator(
+            backend=backend, lookup=Lookup(store, CacheMode.USE), leases=leases, journal=journal
+        )
+        backend.hooks.on_exchange = generator.record
         requests = requests_for(number)
         phases.end("opening")
         parts = await asyncio.gather(*(generator(part, purpose="bench") for part in cut(requests, asks)))
         phases.end("answering")
+    leases.close()
+    journal.close()
     store.close()
     phases.end("closing")
     return [response.text for part in parts for response in part]

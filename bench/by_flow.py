@@ -17,6 +17,8 @@ from prefect import flow  # noqa: E402
 from backends.vllm_server import VLLMServer  # noqa: E402
 from bench.by_engine import cut, requests_for  # noqa: E402
 from cache.disk_store import DiskStore  # noqa: E402
+from cache.journal import FileJournal  # noqa: E402
+from cache.leases import DiskLeases  # noqa: E402
 from cache.lookup import CacheMode, Lookup  # noqa: E402
 from tasks.batches import TaskAsk  # noqa: E402
 from tasks.generate import Generator  # noqa: E402
@@ -27,11 +29,18 @@ async def ask_in_batches(url: str, folder: Path, number: int, tasks: int) -> dic
     """Answer all questions, each part of them by a task run; return what was paid inside the flow."""
     started = time.perf_counter()
     store = DiskStore(folder / "store")
+    leases = DiskLeases(folder / "store" / "leases")  # all that a run of the flows has
+    journal = FileJournal(folder / "store" / "journal" / "bench.jsonl")
     async with VLLMServer(url) as backend:
-        generator = Generator(backend=backend, lookup=Lookup(store, CacheMode.USE))
+        generator = Generator(
+            backend=backend, lookup=Lookup(store, CacheMode.USE), leases=leases, journal=journal
+        )
+        backend.hooks.on_exchange = generator.record
         ask = TaskAsk(generator, results=folder / "receipts")
         batches = enumerate(cut(requests_for(number), tasks))
         parts = await asyncio.gather(*(ask(part, purpose=f"batch {index}") for index, part in batches))
+    leases.close()
+    journal.close()
     store.close()
     answers = [response.text for part in parts for response in part]
     text = await asyncio.to_thread(json.dumps, answers)
