@@ -26,6 +26,8 @@ async def nightly(parameters: ICMParameters) -> dict[str, Any]:
     """
     parameters = await with_deployment_defaults(parameters)
     summary = await icm(parameters)
+    if parameters.estimate:
+        return summary  # nothing was measured
     row = history_row(summary, datetime.now(UTC))
     history = append_line(load_settings().runs / HISTORY, row)
     await acreate_table_artifact(

@@ -118,7 +118,8 @@ class Identity:
         """
         revision = await self.revision()
         async with self._turn:
-            if self._is_verified or self.mode in {CacheMode.OFF, CacheMode.REPLAY}:
+            never = not self.sends_prompts or self.mode in {CacheMode.OFF, CacheMode.REPLAY}
+            if never or self._is_verified:
                 return
             pinned = await self.witness.weights(self.model, max_attempts=FIRST_CONTACT_ATTEMPTS)
             if await self._witnessed(pinned) != revision:

@@ -1,0 +1,50 @@
+"""Before it costs: an ICM run can be estimated, and stopped by a budget, and goes on from there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fake_vllm import FakeVLLMProcess
+from tests.flows.running import FOUND, ICMProcess, JsonObject, Place, asked_of
+
+PARAMETERS: JsonObject = {
+    "dataset": "general_knowledge",
+    "num_claims": 16,
+    "iterations": 12,
+    "consistency": "answer",
+    "trailing_space": False,
+    "test_claims": 8,
+    "revision": "as served",
+}
+
+
+@pytest.mark.timeout(200)
+def test_an_estimate_sends_nothing_and_a_budget_stops_a_run_that_goes_on_when_it_is_larger(
+    process: ICMProcess, folders: Callable[[], Path]
+) -> None:
+    with FakeVLLMProcess() as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        found = process.run(place, {**PARAMETERS, "estimate": True}).require_completed().summary
+        assert fake.stats()["prompts"] == 0
+        assert found["to_send"] > 50
+        assert (found["seconds"], found["max_cost_usd"]) == (None, 0.0)
+        assert found["input_tokens"] > found["computed_input_tokens"] > 0
+
+        stopped = process.run(place, {**PARAMETERS, "max_requests": 30})
+        assert stopped.state == "Failed"
+        assert "max_requests (30)" in stopped.message
+        assert len(asked_of(fake.stats())) <= 30
+
+        whole = process.run(place, PARAMETERS).require_completed()
+        asked = asked_of(fake.stats())
+        assert set(asked.values()) == {1}
+        assert whole.summary["cost"]["sent"] == len(asked) - 30
+
+        again = process.run(place, {**PARAMETERS, "estimate": True}).require_completed().summary
+        assert (again["to_send"], again["hits"]) == (0, again["calls"])
+
+    with FakeVLLMProcess() as fake:
+        undisturbed = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        expected = process.run(undisturbed, PARAMETERS).require_completed()
+        assert whole.bytes_of(*FOUND) == expected.bytes_of(*FOUND)
