@@ -14,6 +14,8 @@ from backends.addresses import Address, address_of, sent_headers, without_creden
 from backends.base import Arrival, Hooks
 from backends.batching import as_they_arrive, into_lists
 from backends.errors import (
+    AWAY,
+    BackendError,
     BackendTimeoutError,
     BadRequestError,
     ContentFilterError,
@@ -21,6 +23,7 @@ from backends.errors import (
 )
 from backends.exchanges import exchange
 from backends.failures import connection_error, status_error, trust
+from backends.guard import GLANCE_SECONDS, Guard
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Message, Request, Response, Usage
 from backends.retrying import Retrier
@@ -75,6 +78,7 @@ class AnthropicAPI:
         )
         self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
         self._retrier = retrier or Retrier()
+        self._guard = Guard(self._root, self._is_there, retrier=self._retrier, hooks=self.hooks)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet."""
@@ -84,6 +88,7 @@ class AnthropicAPI:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close connections."""
+        await self._guard.close()
         await self._client.close()
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
@@ -105,7 +110,17 @@ class AnthropicAPI:
 
     async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         body = body_of(requests[0])
-        return await self._limiter.send(requests, lambda: self._post(body))
+        return await self._guard.send(lambda: self._limiter.send(requests, lambda: self._post(body)))
+
+    async def _is_there(self) -> bool:
+        try:
+            with self._errors(sampled=False):
+                await self._client.get(
+                    "/v1/models", cast_to=cast("Any", object), options={"timeout": GLANCE_SECONDS}
+                )
+        except BackendError as error:
+            return not isinstance(error, AWAY)
+        return True
 
     async def _post(self, body: Body) -> tuple[list[Response], Usage]:
         version = VERSION_WITH_SAMPLING if SAMPLING & body.keys() else VERSION

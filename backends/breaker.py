@@ -11,15 +11,10 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from backends.errors import (
-    AbortedError,
-    BackendConnectionError,
+    AWAY,
     BackendError,
     ServerGoneError,
-    ServerUnavailableError,
 )
-
-AWAY = (BackendConnectionError, ServerUnavailableError, AbortedError)
-"""What a server that stops, starts or is gone answers; any other failure comes from one that is there."""
 
 TRIP_AFTER = 3
 """Failures in a row. One alone is a connection that the server closed while it was idle."""
@@ -67,6 +62,10 @@ class Breaker:
     def is_away(self) -> bool:
         """Whether the server is believed to be away, or is being looked for."""
         return self._recovery is not None or self._gone is not None
+
+    def wait_up_to(self, seconds: float) -> None:
+        """Wait this long from the next absence on."""
+        self._wait_seconds = seconds
 
     def wait_no_more(self) -> None:
         """From now on look once instead of waiting, and say nothing: somebody else does both."""

@@ -150,3 +150,7 @@ class ContentFilterError(BackendError):
 
 class ReplicasDifferError(BackendError):
     """A server does not serve what the others serve that are to answer in its place."""
+
+
+AWAY = (BackendConnectionError, ServerUnavailableError, AbortedError)
+"""What a server that stops, starts or is gone answers; any other failure comes from one that is there."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, cast
 from pydantic import SecretStr
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
-from backends.errors import BackendError, BackendTimeoutError, ResponseFormatError
+from backends.errors import AWAY, BackendError, BackendTimeoutError, ResponseFormatError
 from backends.failures import connection_error, status_error, trust
 
 if TYPE_CHECKING:
@@ -122,6 +122,14 @@ class OpenAIClient:
         with self._errors():
             response = await self._client.get(self.root + path, cast_to=_response_type())
             return response.json()
+
+    async def reaches(self, path: str, *, timeout_seconds: float) -> bool:
+        """Whether somebody is there who answers a GET of this path, with whatever status but 503."""
+        try:
+            await self.text(path, timeout_seconds=timeout_seconds)
+        except BackendError as error:
+            return not isinstance(error, AWAY) and not isinstance(error, BackendTimeoutError)
+        return True
 
     async def text(self, path: str, *, timeout_seconds: float) -> str:
         """Return the text at a path under the server's root.

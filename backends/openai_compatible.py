@@ -13,6 +13,7 @@ from backends.batching import as_they_arrive, into_lists
 from backends.errors import BadRequestError
 from backends.exchanges import exchange
 from backends.failures import status_error
+from backends.guard import GLANCE_SECONDS, Guard
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
@@ -54,6 +55,7 @@ class OpenAICompatible:
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
         self._retrier = retrier or Retrier()
+        self._guard = Guard(self._client.root, self._is_there, retrier=self._retrier, hooks=self.hooks)
         self._is_openai = is_at(address_of(base_url).base_url, OPENAI_HOST)
 
     async def __aenter__(self) -> Self:
@@ -64,6 +66,7 @@ class OpenAICompatible:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close connections."""
+        await self._guard.close()
         await self._client.__aexit__(kind, error, traceback)
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
@@ -79,7 +82,10 @@ class OpenAICompatible:
     async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         if self._is_openai:
             check_for_openai(requests[0])
-        return await self._limiter.send(requests, lambda: self._post(requests))
+        return await self._guard.send(lambda: self._limiter.send(requests, lambda: self._post(requests)))
+
+    async def _is_there(self) -> bool:
+        return await self._client.reaches("/v1/models", timeout_seconds=GLANCE_SECONDS)
 
     async def _post(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
         if requests[0].prompt is not None:
