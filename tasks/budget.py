@@ -9,6 +9,9 @@ from backends.messages import Request, Usage, prompt_text
 FIRST_GUESS = 1 / 3
 """Tokens a character, until answers tell; rather too many than too few."""
 
+ENOUGH_CHARACTERS = 10_000
+"""Prompts of which answers have told the tokens, before their rate is believed: short ones are all unlike."""
+
 CostOf = Callable[[Usage], float]
 """From tokens to US dollars."""
 
@@ -97,7 +100,8 @@ class Budget:
         )
 
     def _expected(self, request: Request, cost_of: CostOf) -> _Amount:
-        rate = self._input_tokens / self._characters if self._characters else FIRST_GUESS
+        is_known = self._characters >= ENOUGH_CHARACTERS
+        rate = self._input_tokens / self._characters if is_known else FIRST_GUESS
         usage = Usage(
             input_tokens=int(len(prompt_text(request)) * rate) + 1, output_tokens=request.sampling.max_tokens
         )

@@ -35,9 +35,16 @@ def test_what_is_on_its_way_counts_with_all_it_may_cost() -> None:
     requests = [completion("x" * 30, sampling=sampling(9)) for _ in range(10)]  # 10 + 1 and 9 tokens each
     assert budget.admit(requests) == 5
     budget.settle(requests[:5], Usage(input_tokens=25, output_tokens=5))
-    # Spent: 30. As these had 1 token for 6 characters, each of the next may cost 6 and 9.
-    assert budget.admit(requests[5:]) == 4
     assert budget.tokens == 30
+    assert budget.admit(requests[5:]) == 3
+
+
+def test_what_characters_cost_is_learnt_when_there_are_enough_of_them() -> None:
+    budget = Budget(max_tokens=6000)
+    requests = [completion("x" * 3000, sampling=sampling(9)) for _ in range(10)]  # 1001 and 9 tokens
+    assert budget.admit(requests) == 5
+    budget.settle(requests[:5], Usage(input_tokens=2500, output_tokens=5))
+    assert budget.admit(requests[5:]) == 5  # at 1 token for 6 characters, as these had
 
 
 def test_money_is_counted_by_the_price() -> None:
