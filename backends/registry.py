@@ -84,16 +84,14 @@ def _open_vllm(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - 
     return replicas.Replicas(servers, hooks=to.hooks)
 
 
-def _open_openai_compatible(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
-    return module.OpenAICompatible(
-        to.address, api_key=to.api_key, limits=to.limits, retrier=to.retrier, hooks=to.hooks
-    )
+def _open_api(name: str) -> Callable[[Any, Connection], HookedBackend]:
+    """Return what opens the class of this name, which takes what every external API takes."""
 
+    def open_it(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
+        kind = getattr(module, name)
+        return kind(to.address, api_key=to.api_key, limits=to.limits, retrier=to.retrier, hooks=to.hooks)
 
-def _open_anthropic(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
-    return module.AnthropicAPI(
-        to.address, api_key=to.api_key, limits=to.limits, retrier=to.retrier, hooks=to.hooks
-    )
+    return open_it
 
 
 def _open_scripted(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
@@ -105,21 +103,21 @@ PROVIDERS: Mapping[str, Provider] = {
     OWN: Provider(module="backends.vllm_server", open=_open_vllm, variables="VLLM_", external=False),
     "openai": Provider(
         module="backends.openai_compatible",
-        open=_open_openai_compatible,
+        open=_open_api("OpenAICompatible"),
         base_url="https://api.openai.com/v1",
         variables="OPENAI_",
         needs_key=True,
     ),
     "openrouter": Provider(
         module="backends.openai_compatible",
-        open=_open_openai_compatible,
+        open=_open_api("OpenAICompatible"),
         base_url="https://openrouter.ai/api/v1",
         variables="OPENROUTER_",
         needs_key=True,
     ),
     "anthropic": Provider(
         module="backends.anthropic_api",
-        open=_open_anthropic,
+        open=_open_api("AnthropicAPI"),
         base_url="https://api.anthropic.com",
         variables="ANTHROPIC_",
         needs_key=True,
@@ -128,7 +126,7 @@ PROVIDERS: Mapping[str, Provider] = {
     ),
     "openai-compatible": Provider(
         module="backends.openai_compatible",
-        open=_open_openai_compatible,
+        open=_open_api("OpenAICompatible"),
         variables="OPENAI_COMPATIBLE_",
     ),
     "scripted": Provider(module="backends.scripted", open=_open_scripted, external=False),
