@@ -1,29 +1,27 @@
 """Anthropic's Messages API, through its own library: the only part that knows how its wire differs."""
 
 import json
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, cast
 
 import anthropic
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
-from backends.base import Arrival, Hooks
-from backends.batching import as_they_arrive, into_lists
+from backends.base import Hooks
 from backends.errors import (
     AWAY,
     BackendError,
-    BackendTimeoutError,
     BadRequestError,
     ContentFilterError,
     ResponseFormatError,
 )
 from backends.exchanges import exchange
-from backends.failures import connection_error, status_error, trust
-from backends.guard import GLANCE_SECONDS, Guard
+from backends.external_api import ExternalAPI
+from backends.failures import CONNECT_SECONDS, connection_error, status_error, timeout_error, trust
+from backends.guard import GLANCE_SECONDS
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Message, Request, Response, Usage
 from backends.retrying import Retrier
@@ -42,7 +40,7 @@ SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 Body = dict[str, object]
 
 
-class AnthropicAPI:
+class AnthropicAPI(ExternalAPI):
     """Asks Anthropic's models, one conversation a request, within the limits of an account.
 
     The API has no seed: the draws of a request differ by chance alone. It gives no log-probabilities, and
@@ -67,35 +65,15 @@ class AnthropicAPI:
         retrier: Retrier | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        self.hooks = hooks or Hooks()
         address = address_of(base_url)
-        self._root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
+        root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
         self._client = _AsyncClient(
-            base_url=self._root,
+            base_url=root,
             headers=sent_headers(address, api_key),
             timeout_seconds=timeout_seconds,
             verify=address.verify,
         )
-        self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
-        self._retrier = retrier or Retrier()
-        self._guard = Guard(self._root, self._is_there, retrier=self._retrier, hooks=self.hooks)
-
-    async def __aenter__(self) -> Self:
-        """Open nothing yet."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close connections."""
-        await self._guard.close()
-        await self._client.close()
-
-    def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
-        """Yield the outcome of every request exactly once, as they arrive."""
-        return as_they_arrive(
-            into_lists(requests, max_prompts=1), lambda indexed: self._retrier.answer(indexed, self._send)
-        )
+        super().__init__(root, limits=limits, retrier=retrier, hooks=hooks)
 
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
         """Refuse: label scores are log-probabilities.
@@ -108,9 +86,22 @@ class AnthropicAPI:
             "server for that"
         )
 
-    async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
-        body = body_of(requests[0])
-        return await self._guard.send(lambda: self._limiter.send(requests, lambda: self._post(body)))
+    def _check(self, request: Request) -> None:
+        body_of(request)
+
+    async def _post(self, request: Request) -> tuple[Response, Usage]:
+        body = body_of(request)
+        version = VERSION_WITH_SAMPLING if SAMPLING & body.keys() else VERSION
+        async with exchange(self.hooks, self.root, PATH, 1) as told:
+            with self._errors(sampled=version == VERSION_WITH_SAMPLING):
+                reply: object = await self._client.post(
+                    PATH,
+                    cast_to=cast("Any", object),
+                    body=body,
+                    options={"headers": {"anthropic-version": version}},
+                )
+            response, told.usage = parse(reply)
+        return response, told.usage
 
     async def _is_there(self) -> bool:
         try:
@@ -122,34 +113,24 @@ class AnthropicAPI:
             return not isinstance(error, AWAY)
         return True
 
-    async def _post(self, body: Body) -> tuple[list[Response], Usage]:
-        version = VERSION_WITH_SAMPLING if SAMPLING & body.keys() else VERSION
-        async with exchange(self.hooks, self._root, PATH, 1) as told:
-            with self._errors(sampled=version == VERSION_WITH_SAMPLING):
-                reply: object = await self._client.post(
-                    PATH,
-                    cast_to=cast("Any", object),
-                    body=body,
-                    options={"headers": {"anthropic-version": version}},
-                )
-            response, told.usage = parse(reply)
-        return [response], told.usage
+    async def _close(self) -> None:
+        await self._client.close()
 
     @contextmanager
     def _errors(self, *, sampled: bool) -> Generator[None]:
         try:
             yield
         except anthropic.APITimeoutError as error:
-            raise BackendTimeoutError(f"{self._root} did not answer in time") from error
+            raise timeout_error(self.root, error) from error
         except anthropic.APIConnectionError as error:
-            raise connection_error(self._root, error) from error
+            raise connection_error(self.root, error) from error
         except anthropic.APIStatusError as error:
             words = _server_words(error)
             if sampled and any(name in words for name in SAMPLING):
                 words += "; to this model's own sampling, temperature=1 and top_p=1, it answers"
             raise status_error(error.status_code, words, error.response.headers) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ResponseFormatError(f"{self._root} answered with something that is not JSON") from error
+            raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
 
 
 class _AsyncClient(anthropic.AsyncAnthropic):
@@ -158,13 +139,14 @@ class _AsyncClient(anthropic.AsyncAnthropic):
     def __init__(
         self, *, base_url: str, headers: Mapping[str, str], timeout_seconds: float, verify: bool | Path
     ) -> None:
+        timeout = anthropic.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS))
         super().__init__(
             base_url=base_url,
             api_key="none",  # without one it would look for credentials by itself
-            timeout=timeout_seconds,
+            timeout=timeout,
             max_retries=0,  # retrying is ours, see retrying.py
             http_client=anthropic.DefaultAsyncHttpxClient(
-                verify=trust(verify), timeout=timeout_seconds, follow_redirects=False
+                verify=trust(verify), timeout=timeout, follow_redirects=False
             ),
         )
         self._custom_headers = headers  # in place of those of ANTHROPIC_CUSTOM_HEADERS

@@ -36,6 +36,22 @@ _BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
 """What is raised on a connection that was made; by name, since openai may bring an httpx of its own."""
 
 
+CONNECT_SECONDS = 15.0
+"""How long making a connection may take: an address behind which nothing is may never answer at all."""
+
+
+def timeout_error(address: str, error: BaseException) -> BackendError:
+    """Make the error of an answer, or a connection, that did not come in time.
+
+    Args:
+        address: As it may be shown.
+        error: What the HTTP library raised.
+    """
+    if any(type(cause).__name__ == "ConnectTimeout" for cause in _causes(error)):
+        return BackendConnectionError(f"no connection to {address}: nothing answers there")
+    return BackendTimeoutError(f"{address} did not answer in time")
+
+
 def status_error(status: int, words: str, headers: Mapping[str, str]) -> BackendError:
     """Make the error of an HTTP status, with the server's own words."""
     if status in _REDIRECTS:

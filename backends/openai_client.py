@@ -9,14 +9,13 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from pydantic import SecretStr
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
 from backends.errors import AWAY, BackendError, BackendTimeoutError, ResponseFormatError
-from backends.failures import connection_error, status_error, trust
+from backends.failures import connection_error, status_error, timeout_error, trust
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,7 +39,7 @@ class OpenAIClient:
     Args:
         base_url: With or without the closing `/v1`; an Address where it takes more to get in.
         api_key: Sent as bearer token where given; never shown.
-        timeout_seconds: For one HTTP request, connecting included.
+        timeout_seconds: For one HTTP request; connecting may take CONNECT_SECONDS of it.
 
     Raises:
         ValueError: A header cannot be sent, two want to be the `Authorization`, or the file holds no
@@ -70,9 +69,11 @@ class OpenAIClient:
         """Open nothing yet; connections are made when first used."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
         """Close all connections."""
         if "_client" in vars(self):
             await self._client.close()
@@ -150,7 +151,7 @@ class OpenAIClient:
         try:
             yield
         except openai.APITimeoutError as error:
-            raise BackendTimeoutError(f"{self.root} did not answer in time") from error
+            raise timeout_error(self.root, error) from error
         except openai.APIConnectionError as error:
             raise connection_error(self.root, error) from error
         except openai.APIStatusError as error:

@@ -1,19 +1,18 @@
 """An external API that speaks the OpenAI wire format: OpenAI, OpenRouter, and whatever else does."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from types import TracebackType
-from typing import Self, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from pydantic import SecretStr
 
 from backends import wire
 from backends.addresses import Address, address_of, is_at
-from backends.base import Arrival, Hooks
-from backends.batching import as_they_arrive, into_lists
+from backends.base import Hooks
 from backends.errors import BadRequestError
 from backends.exchanges import exchange
+from backends.external_api import ExternalAPI
 from backends.failures import status_error
-from backends.guard import GLANCE_SECONDS, Guard
+from backends.guard import GLANCE_SECONDS
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Request, Response, Usage
 from backends.openai_client import OpenAIClient
@@ -24,7 +23,7 @@ OPENAI_COMPLETION_MODELS = ("babbage-", "davinci-", "gpt-3.5-turbo-instruct")
 """The only models that OpenAI itself serves under `/v1/completions`, by the start of their names."""
 
 
-class OpenAICompatible:
+class OpenAICompatible(ExternalAPI):
     """Asks one prompt at a time, within the limits of an account.
 
     Labels are scored from the 20 most likely tokens, since such APIs give no others. Every parameter of a
@@ -51,53 +50,35 @@ class OpenAICompatible:
         retrier: Retrier | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        self.hooks = hooks or Hooks()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
-        self._limiter = limits if isinstance(limits, Limiter) else Limiter(limits or Limits())
-        self._retrier = retrier or Retrier()
-        self._guard = Guard(self._client.root, self._is_there, retrier=self._retrier, hooks=self.hooks)
         self._is_openai = is_at(address_of(base_url).base_url, OPENAI_HOST)
-
-    async def __aenter__(self) -> Self:
-        """Open nothing yet."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close connections."""
-        await self._guard.close()
-        await self._client.__aexit__(kind, error, traceback)
-
-    def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
-        """Yield the outcome of every request exactly once, as they arrive."""
-        return as_they_arrive(
-            into_lists(requests, max_prompts=1), lambda indexed: self._retrier.answer(indexed, self._send)
-        )
+        super().__init__(self._client.root, limits=limits, retrier=retrier, hooks=hooks)
 
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:  # noqa: ARG002
         """Return the labels by their text: there are no token ids to be had."""
         return tuple(Label(text=text) for text in texts)
 
-    async def _send(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
+    def _check(self, request: Request) -> None:
         if self._is_openai:
-            check_for_openai(requests[0])
-        return await self._guard.send(lambda: self._limiter.send(requests, lambda: self._post(requests)))
+            check_for_openai(request)
+
+    async def _post(self, request: Request) -> tuple[Response, Usage]:
+        if request.prompt is not None:
+            path, body, parse = "/v1/completions", wire.completion_body([request]), wire.parse_completion
+        else:
+            path, body, parse = "/v1/chat/completions", wire.chat_body(request), wire.parse_chat
+            body = for_openai(body) if self._is_openai else body
+        async with exchange(self.hooks, self.root, path, 1) as told:
+            reply = await self._client.post(path, body)
+            refuse_error(reply)
+            (response,), told.usage = parse([request], reply)
+        return response, told.usage
 
     async def _is_there(self) -> bool:
         return await self._client.reaches("/v1/models", timeout_seconds=GLANCE_SECONDS)
 
-    async def _post(self, requests: Sequence[Request]) -> tuple[list[Response], Usage]:
-        if requests[0].prompt is not None:
-            path, body, parse = "/v1/completions", wire.completion_body(requests), wire.parse_completion
-        else:
-            path, body, parse = "/v1/chat/completions", wire.chat_body(requests[0]), wire.parse_chat
-            body = for_openai(body) if self._is_openai else body
-        async with exchange(self.hooks, self._client.root, path, len(requests)) as told:
-            reply = await self._client.post(path, body)
-            refuse_error(reply)
-            responses, told.usage = parse(requests, reply)
-        return responses, told.usage
+    async def _close(self) -> None:
+        await self._client.aclose()
 
 
 def check_for_openai(request: Request) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import openai
 
+from backends.failures import CONNECT_SECONDS
+
 
 class AsyncClient(openai.AsyncOpenAI):
     """Sends the headers it is given, and none that `OPENAI_*` variables ask for: they mean another server."""
@@ -18,13 +20,14 @@ class AsyncClient(openai.AsyncOpenAI):
         verify: bool | ssl.SSLContext,
     ) -> None:
         self._given = headers
+        timeout = openai.Timeout(timeout_seconds, connect=min(timeout_seconds, CONNECT_SECONDS))
         super().__init__(
             base_url=base_url,
             api_key="none",  # it insists on one, and would else take OPENAI_API_KEY
-            timeout=timeout_seconds,
+            timeout=timeout,
             max_retries=0,  # retrying is ours, see retrying.py
             http_client=openai.DefaultAsyncHttpxClient(
-                verify=verify, timeout=timeout_seconds, follow_redirects=False
+                verify=verify, timeout=timeout, follow_redirects=False
             ),
         )
 

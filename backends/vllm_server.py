@@ -122,7 +122,7 @@ class VLLMServer:
         """Cancel what is under way, and close connections."""
         await self._batcher.close()
         await self._breaker.close()
-        await self._client.__aexit__(kind, error, traceback)
+        await self._client.aclose()
 
     @property
     def backlog(self) -> int:

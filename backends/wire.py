@@ -34,13 +34,8 @@ Body = dict[str, object]
 Parsed = tuple[list[Response], Usage]
 
 
-def shares_body(first: Request, second: Request) -> bool:
-    """Whether two requests differ in nothing but their prompt or messages, so that one body holds both."""
-    return _common(first) == _common(second)
-
-
 def body_key(request: Request) -> object:
-    """Return something hashable that is equal for requests which share a body."""
+    """Return something hashable that is equal for requests which differ in nothing but prompt or messages."""
     extra = json.dumps(request.sampling.extra_body, sort_keys=True) if request.sampling.extra_body else ""
     return (*_common(request), extra)
 

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Arrival, Indexed
-from backends.batching import Batcher, ListBounds, as_they_arrive, into_lists
+from backends.batching import Batcher, ListBounds
 from backends.concurrency import AdaptiveLimit, Permit
 from backends.errors import BackendError, ServerError
 from backends.messages import Request, Response, Usage
@@ -270,33 +269,3 @@ def check_outcomes(outcomes: list[Response | BackendError], prompts: list[int], 
 def test_the_parts_of_a_usage_add_up(weights: list[int], input_tokens: int, output_tokens: int) -> None:
     usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
     assert sum(usage.split(weights), Usage()) == usage
-
-
-# --- lists of one call ----------------------------------------------------------------------------------
-
-
-def positions(lists: Sequence[Sequence[Indexed]]) -> list[list[int]]:
-    return [[index for index, _ in indexed] for indexed in lists]
-
-
-def test_a_list_holds_at_most_so_many_prompts() -> None:
-    assert positions(into_lists(completions(7), max_prompts=3)) == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-def test_a_list_ends_where_the_model_changes_and_the_order_is_kept() -> None:
-    requests = [completion("a"), completion("b"), completion("c", model="other"), completion("d")]
-    assert positions(into_lists(requests, max_prompts=10)) == [[0, 1], [2], [3]]
-
-
-async def test_stopping_early_cancels_what_is_under_way() -> None:
-    sender = Sender([0, 0])
-    sender.open.clear()
-    arrivals = as_they_arrive(
-        into_lists(completions(3), max_prompts=1), lambda indexed: sender(indexed, Permit(1, 0))
-    )
-    reader = asyncio.ensure_future(anext(arrivals))
-    await until(lambda: len(sender.lists) == 3)
-    reader.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reader
-    assert len(sender.cancelled) == 3

@@ -4,7 +4,9 @@ import datetime as dt
 import email.utils
 import logging
 import pickle
+import socket
 import traceback
+from contextlib import ExitStack
 
 import pytest
 from pydantic import SecretStr
@@ -148,6 +150,20 @@ async def test_no_server_is_a_connection_error_that_names_the_address() -> None:
     error = await failure(OpenAIClient(address, api_key=None, timeout_seconds=20))
     assert type(error) is BackendConnectionError
     assert address in str(error)
+
+
+async def test_an_address_that_takes_no_connection_is_no_slow_server() -> None:
+    with listen() as full, ExitStack() as taken:
+        full.listen(0)
+        address = full.getsockname()
+        for _ in range(2):  # what the queue of a backlog of 0 holds; more is neither taken nor refused
+            waiting = taken.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        url = f"http://127.0.0.1:{address[1]}"
+        error = await failure(OpenAIClient(url, api_key=None, timeout_seconds=0.2))
+    assert type(error) is BackendConnectionError
+    assert str(error) == f"no connection to {url}: nothing answers there"
 
 
 def write_money(*_: object) -> str:

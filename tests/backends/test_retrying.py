@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Arrival, Indexed
-from backends.batching import as_they_arrive
 from backends.errors import (
     AbortedError,
     AuthenticationError,
@@ -151,11 +150,21 @@ async def answered(server: Server, count: int, retrier: Retrier | None = None) -
     )
 
 
-def arrivals_of(
+async def arrivals_of(
     indexed: Sequence[Indexed], send: Send, retrier: Retrier | None = None
 ) -> AsyncGenerator[Arrival, None]:
+    """Answer a list, its halves side by side."""
     retrier = retrier or Naps().retrier()
-    return as_they_arrive([indexed], lambda one: retrier.answer(one, send))
+    running = {asyncio.ensure_future(retrier.answer(indexed, send))}
+    try:
+        while running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for arrival in [task.result() for task in done]:
+                running |= {asyncio.ensure_future(retrier.answer(half, send)) for half in arrival.halves}
+                yield replace(arrival, halves=())
+    finally:
+        for task in running:
+            task.cancel()
 
 
 async def test_the_answered_half_of_a_list_is_handed_on_while_the_other_is_still_tried() -> None:
