@@ -17,13 +17,13 @@ from typing import Self, TypeVar
 
 import anyio
 
+from backends.attendance import Attendance, Member
 from backends.base import Arrival, Exchange, Hooks, Outcome
-from backends.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
-from backends.errors import BackendConnectionError, BackendError, ReplicasDifferError, ServerGoneError
+from backends.capabilities import Capabilities
+from backends.errors import BackendConnectionError, BackendError
 from backends.messages import Label, Request, prompt_text
 from backends.rendezvous import prefix_group, ranked
-from backends.shared_call import SharedCall
-from backends.vllm_server import Capabilities, VLLMServer
+from backends.vllm_server import VLLMServer
 
 T = TypeVar("T")
 
@@ -32,12 +32,6 @@ AHEAD = 64
 
 MAX_MOVES = 8
 """How often a prompt may lose its server: one that kills each server that it meets must end somewhere."""
-
-MEETING_SECONDS = 1.0
-"""At the beginning, how long those that are there wait for the others."""
-
-REFUSED_PAUSE_SECONDS = 60.0
-"""Before a server is checked again that is there and not to be asked: the check may cost it some prompts."""
 
 SILENT_SECONDS = 15.0
 """A server that answers nothing for so long is asked for its health; twice, since a busy one may be late."""
@@ -69,20 +63,19 @@ class _Item:
 class _Seat:
     """A server and what is meant for it."""
 
-    server: VLLMServer
+    member: Member
     queue: deque[_Item] = field(default_factory=deque[_Item])
     with_it: int = 0
     """Prompts handed over and not yet answered."""
-    is_open: bool = False
-    looked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once it is known whether the server is there."""
-    search: asyncio.Task[None] | None = None
-    reason: Exception | None = None
-    """Why it is not open."""
-    away_since: float | None = None
-    told: bool = False
-    """Whether the user has heard that it is away."""
     heard_at: float = 0.0
+
+    @property
+    def server(self) -> VLLMServer:
+        return self.member.server
+
+    @property
+    def is_open(self) -> bool:
+        return self.member.is_open
 
     @property
     def room(self) -> int:
@@ -129,16 +122,18 @@ class Replicas:
         self.hooks = hooks or Hooks()
         self._sleep = sleep
         self._clock = clock
-        self._seats = [_Seat(server) for server in servers]
-        self._cards: dict[str, str] = {}  # {address: what it serves, in words}
-        self._agreed: tuple[str, str] | None = None
+        self._attendance = Attendance(
+            servers,
+            tell=self._tell,
+            on_open=self._start_anew,
+            on_gone=self._fail_what_waits,
+            sleep=sleep,
+            clock=clock,
+        )
+        self._seats = [_Seat(member) for member in self._attendance.members]
         self._handed: set[asyncio.Task[None]] = set()
         self._stranded: deque[_Item] = deque()
-        self._gone: BackendError | None = None
-        self._patience: asyncio.Task[None] | None = None
         self._guard: asyncio.Task[None] | None = None
-        self._meeting = SharedCall(self._meet)
-        self._max_away_seconds = max(server.join(partial(self._check, server.root)) for server in servers)
         for server in servers:
             server.hooks = _both(server.hooks, self.hooks)
 
@@ -150,10 +145,8 @@ class Replicas:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Cancel what is under way on all servers, and close connections."""
-        for seat in self._seats:
-            seat.is_open = False
-        tasks = [*(seat.search for seat in self._seats), self._patience, self._guard, *self._handed]
-        running = [task for task in tasks if task is not None]
+        await self._attendance.close()
+        running = [*self._handed, *([self._guard] if self._guard else [])]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -177,7 +170,7 @@ class Replicas:
         try:
             if requests:
                 try:
-                    await self._meeting()
+                    await self._attendance.meet()
                 except BackendError as error:
                     missing = 0
                     outcomes = tuple((index, error) for index in range(len(requests)))
@@ -212,7 +205,7 @@ class Replicas:
         return await self._ask_any(lambda server: server.capabilities())
 
     async def _ask_any(self, ask: Callable[[VLLMServer], Awaitable[T]]) -> T:
-        await self._meeting()
+        await self._attendance.meet()
         *others, last = sorted(self._seats, key=lambda seat: seat.is_open, reverse=True)
         for seat in others:
             try:
@@ -223,140 +216,20 @@ class Replicas:
 
     # --- who is there -----------------------------------------------------------------------------------
 
-    async def _meet(self) -> None:
-        """Look for all servers; go on with those that are there, if they agree."""
-        for seat in self._seats:
-            if not seat.is_open:
-                seat.reason = None
-                self._search(seat)
-        looks = [asyncio.ensure_future(seat.looked.wait()) for seat in self._seats]
-        try:
-            _, pending = await asyncio.wait(looks, timeout=MEETING_SECONDS)
-            while pending and not any(seat.is_open for seat in self._seats):
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            self._agree()
-        except BaseException:
-            for seat in self._seats:
-                seat.is_open = False
-                if seat.search is not None:
-                    seat.search.cancel()
-            raise
-        finally:
-            for look in looks:
-                look.cancel()
-        for seat in self._seats:
-            if not seat.is_open:
-                seat.away_since, seat.told = self._clock(), True
-                self.hooks.tell(f"{seat.server.root} is not there{_because(seat.reason)}; the others answer")
-
-    def _agree(self) -> None:
-        """Settle what all serve: what most of them do.
-
-        Raises:
-            BackendError: One is refused, one differs, or none is there.
-        """
-        reasons = [seat.reason for seat in self._seats if seat.reason is not None]
-        for reason in reasons:
-            if _is_refusal(reason):
-                raise reason
-        there = [seat.server.root for seat in self._seats if seat.is_open]
-        if not there:
-            first = reasons[0]
-            raise first if len(self._seats) == 1 else BackendConnectionError(f"no server is there: {first}")
-        every = [self._cards[root] for root in there]
-        self._agreed = max(zip(there, every, strict=True), key=lambda one: every.count(one[1]))
-        for root in there:
-            self._compare(root)
-
-    def _check(self, root: str, card: Capabilities) -> None:
-        """Compare what a server says of itself with what was agreed; before anything is sent to it."""
-        self._cards[root] = _in_words(card)
-        self._compare(root)
-
-    def _compare(self, root: str) -> None:
-        if self._agreed is not None and self._cards[root] != self._agreed[1]:
-            other, what = self._agreed
-            raise ReplicasDifferError(
-                f"{root} serves {self._cards[root]}, but {other} serves {what}; "
-                "replicas serve the same: restart the odd one, or take it off the list"
-            )
-
-    def _search(self, seat: _Seat) -> None:
-        seat.looked.clear()
-        seat.search = asyncio.ensure_future(self._look_for(seat))
-
-    async def _look_for(self, seat: _Seat) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                await self._look_at(seat)
-            except Exception as error:  # noqa: BLE001 - whatever keeps it from being asked, others may answer
-                seat.reason = error
-                self._tell_away(seat)
-            else:
-                self._open(seat)
-                return
-            finally:
-                seat.looked.set()
-            self._give_up_if_all_are_refused()
-            await self._sleep(REFUSED_PAUSE_SECONDS if _is_refusal(seat.reason) else pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-
-    async def _look_at(self, seat: _Seat) -> None:
-        server = seat.server
-        if isinstance(seat.reason, BackendError) and not server.is_away and not await server.is_healthy():
-            server.take_for_away(seat.reason)  # else one broken connection, as when it was idle
-        await server.ready()
-
-    def _tell_away(self, seat: _Seat) -> None:
-        if seat.told or seat.away_since is None:
-            return
-        seat.told = True
-        if any(one.is_open for one in self._seats):
-            what = "the others answer in its place"
-        else:
-            what = f"no server is left, waiting up to {self._max_away_seconds:.0f} s for one"
-        self.hooks.tell(f"{seat.server.root} is away{_because(seat.reason)}; {what}")
-
-    def _open(self, seat: _Seat) -> None:
-        seat.is_open, seat.reason, self._gone = True, None, None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        if seat.told and seat.away_since is not None:
-            self.hooks.tell(f"{seat.server.root} is back after {self._clock() - seat.away_since:.0f} s")
-        seat.away_since, seat.told = None, False
-        self._place_anew([one.queue for one in self._seats] + [self._stranded])
+    def _start_anew(self) -> None:
+        """Divide what waits among those that are there now."""
+        self._place_anew([*(seat.queue for seat in self._seats), self._stranded])
         self._feed()
 
-    def _send_away(self, seat: _Seat, reason: Exception | None) -> None:
-        seat.is_open, seat.reason, seat.away_since = False, reason, self._clock()
-        self._search(seat)
-        if not any(one.is_open for one in self._seats):
-            self._patience = asyncio.ensure_future(self._wait_for_any())
-        self._place_anew([seat.queue])
+    def _tell(self, sentence: str) -> None:  # the hooks may still be changed
+        self.hooks.tell(sentence)
 
-    async def _wait_for_any(self) -> None:
-        await self._sleep(self._max_away_seconds)
-        reason = next((seat.reason for seat in self._seats if seat.reason is not None), None)
-        many = "the server" if len(self._seats) == 1 else f"all {len(self._seats)} servers"
-        self._patience = None
-        self._give_up(
-            ServerGoneError(f"{many} stayed away for {self._max_away_seconds:.0f} s{_because(reason)}")
-        )
-
-    def _give_up_if_all_are_refused(self) -> None:
-        reasons = [seat.reason for seat in self._seats if not seat.is_open]
-        refused = [reason for reason in reasons if isinstance(reason, BackendError) and _is_refusal(reason)]
-        if self._patience is not None and len(refused) == len(self._seats):
-            self._patience.cancel()
-            self._patience = None
-            self._give_up(refused[0])
-
-    def _give_up(self, error: BackendError) -> None:
-        """Fail what waits and what will come, until a server is there again."""
-        self._gone = error
+    def _fail_what_waits(self) -> None:
         self._place_anew([self._stranded])
+
+    def _send_away(self, seat: _Seat, reason: Exception | None) -> None:
+        self._attendance.lose(seat.member, reason)
+        self._place_anew([seat.queue])
 
     async def _keep_guard(self) -> None:
         """Break off what a server will never answer: one whose machine is gone closes no connection."""
@@ -406,16 +279,17 @@ class Replicas:
         self._place(items)
 
     def _strand(self, item: _Item) -> None:
-        if self._gone is None:
+        if self._attendance.gone is None:
             self._stranded.append(item)
         else:
-            item.asked.arrivals.put_nowait(Arrival(outcomes=((item.index, self._gone),), requests_sent=0))
+            outcome = (item.index, self._attendance.gone)
+            item.asked.arrivals.put_nowait(Arrival(outcomes=(outcome,), requests_sent=0))
 
     def _feed(self) -> None:
         """Hand over as much as each server can take now."""
         for seat in self._seats:
             if seat.is_open and seat.server.is_away:
-                self._send_away(seat, seat.reason)
+                self._send_away(seat, seat.member.reason)
         for seat in self._seats:
             if seat.is_open:
                 own = [seat.queue.popleft() for _ in range(min(seat.room, len(seat.queue)))]
@@ -504,24 +378,6 @@ class Replicas:
 def _is_lost(outcome: BackendError, seat: _Seat) -> bool:
     """Whether another server may answer: the connection broke, or this server was not even asked."""
     return isinstance(outcome, BackendConnectionError) or seat.server.is_away
-
-
-def _is_refusal(reason: Exception) -> bool:
-    """Whether a server is there and is not to be asked, which waiting does not change."""
-    away = isinstance(reason, BackendError) and (reason.retryable or isinstance(reason, ServerGoneError))
-    return not away
-
-
-def _because(reason: Exception | None) -> str:
-    return f" ({reason})" if reason is not None else ""
-
-
-def _in_words(card: Capabilities) -> str:
-    models = [
-        f"{model} from {root} with {card.max_model_lens.get(model, 'unknown')} tokens"
-        for model, root in sorted(card.roots.items())
-    ]
-    return f"{', '.join(models) or 'nothing'} by vLLM {card.version}"
 
 
 def _both(one: Hooks, other: Hooks) -> Hooks:

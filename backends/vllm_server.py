@@ -18,8 +18,9 @@ from backends.base import Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
 from backends.canary import Canary, ask_canary
+from backends.capabilities import Capabilities, ask_capabilities, at
 from backends.concurrency import AdaptiveLimit, Permit
-from backends.errors import BackendConnectionError, BackendError, BadRequestError, ResponseFormatError
+from backends.errors import BackendConnectionError, BackendError, ResponseFormatError
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics
 from backends.messages import Label, Request, Response, Usage
@@ -36,20 +37,6 @@ LOOK_SECONDS = 5.0
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
 """A server that was never there is most likely a wrong address: say so within seconds."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Capabilities:
-    """What a server said of itself."""
-
-    version: str
-    roots: Mapping[str, str]
-    """{served model name: where its weights came from, a path on the server's machine or a hub id}"""
-    scores_token_ids: bool
-    """Whether `/v1/completions` knows `logprob_token_ids` (vLLM since 2025; not other servers)."""
-    has_batch_chat: bool
-    max_model_lens: Mapping[str, int] = field(default_factory=dict[str, int])
-    """{served model name: tokens that a prompt and its answer may have together}"""
 
 
 def _accept_any(can: Capabilities) -> None:
@@ -259,7 +246,7 @@ class VLLMServer:
 
     async def _first_contact(self) -> Capabilities:
         retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
-        return await replace(retrier, leaves=()).call(self._ask_capabilities)
+        return await replace(retrier, leaves=()).call(lambda: ask_capabilities(self._client))
 
     async def _introduce(self) -> None:
         self._check(await self._capabilities())
@@ -279,7 +266,7 @@ class VLLMServer:
     async def _answer_list(self, indexed: Sequence[Indexed], permit: Permit) -> Arrival:
         try:
             can = await self._capabilities()
-            _refuse_what_it_cannot(indexed[0][1], can)
+            can.refuse_what_it_cannot(indexed[0][1])
             await self._introduction()
         except BackendError as error:
             return Arrival(outcomes=tuple((index, error) for index, _ in indexed), requests_sent=0)
@@ -359,34 +346,10 @@ class VLLMServer:
     async def _tokenize(self, model: str, text: str) -> Sequence[int]:
         body: dict[str, object] = {"model": model, "prompt": text, "add_special_tokens": False}
         reply = await self._retrier.call(lambda: self._client.post("/tokenize", body))
-        tokens = _at(reply, "tokens")
+        tokens = at(reply, "tokens")
         if not isinstance(tokens, list):
             raise ResponseFormatError("/tokenize answered without a list of tokens")
         return [token for token in cast("list[object]", tokens) if isinstance(token, int)]
-
-    async def _ask_capabilities(self) -> Capabilities:
-        version = _at(await self._client.get("/version"), "version")
-        models = _at(await self._client.get("/v1/models"), "data")
-        openapi = await self._client.get("/openapi.json")
-        schema = _at(openapi, "components", "schemas", "CompletionRequest", "properties")
-        if not isinstance(models, list):
-            raise ResponseFormatError(f"{self._client.root}/v1/models answered without a list of models")
-        cards = cast("list[object]", models)
-        lens = {str(_at(card, "id")): _at(card, "max_model_len") for card in cards}
-        return Capabilities(
-            version=str(version),
-            roots={str(_at(card, "id")): str(_at(card, "root")) for card in cards},
-            scores_token_ids=_at(schema, "logprob_token_ids") is not None,
-            has_batch_chat=_at(openapi, "paths", "/v1/chat/completions/batch") is not None,
-            max_model_lens={model: size for model, size in lens.items() if isinstance(size, int)},
-        )
-
-
-def _refuse_what_it_cannot(request: Request, can: Capabilities) -> None:
-    if any(label.token_ids for label in request.labels) and not can.scores_token_ids:
-        raise BadRequestError(
-            f"vLLM {can.version} cannot score chosen tokens (logprob_token_ids); use scoring='top-20'"
-        )
 
 
 def _call(requests: Sequence[Request]) -> tuple[str, wire.Body, Callable[..., wire.Parsed]]:
@@ -396,12 +359,3 @@ def _call(requests: Sequence[Request]) -> tuple[str, wire.Body, Callable[..., wi
     if len(requests) == 1:
         return "/v1/chat/completions", wire.chat_body(requests[0]), wire.parse_chat
     return "/v1/chat/completions/batch", wire.batch_chat_body(requests), wire.parse_chat
-
-
-def _at(value: object, *path: str) -> object:
-    """Follow keys into nested JSON; None where there is nothing."""
-    for key in path:
-        if not isinstance(value, Mapping):
-            return None
-        value = cast("Mapping[str, object]", value).get(key)
-    return value

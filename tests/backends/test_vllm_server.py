@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from backends.base import Exchange, Hooks
 from backends.batching import ListBounds
+from backends.capabilities import Capabilities
 from backends.concurrency import AdaptiveLimit
 from backends.errors import (
     AuthenticationError,
@@ -31,7 +32,7 @@ from backends.errors import (
 )
 from backends.messages import Label, Request, Response, Usage
 from backends.retrying import RetryPolicy
-from backends.vllm_server import FIRST_CONTACT_ATTEMPTS, Capabilities, VLLMServer
+from backends.vllm_server import FIRST_CONTACT_ATTEMPTS, VLLMServer
 from tests.backends.test_labels import WORDS, model_directory
 from tests.fake_vllm import (
     BATCH_CHAT,

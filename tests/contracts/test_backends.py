@@ -11,7 +11,7 @@ from backends.messages import Request, prompt_text
 from backends.openai_compatible import OpenAICompatible
 from backends.scripted import Scripted, echo
 from backends.vllm_server import VLLMServer
-from tests.contracts.backend_contract import BackendContract, Subject
+from tests.contracts.backend_contract import BackendContract, HTTPBackendContract, Subject
 from tests.fake_anthropic import FakeAnthropic, Fault
 from tests.fake_vllm import FakeVLLM
 from tests.helpers import Naps
@@ -26,14 +26,14 @@ def behind_a_fake(fake: FakeVLLM, backend: HookedBackend) -> Subject:
     return Subject(backend=backend, refuse=refuse, asked=lambda: int(fake.stats()["requests"]))
 
 
-class TestVLLMServer(BackendContract):
+class TestVLLMServer(HTTPBackendContract):
     @contextmanager
     def subject(self) -> Generator[Subject]:
         with FakeVLLM() as fake:
             yield behind_a_fake(fake, VLLMServer(fake.base_url, retrier=Naps().retrier()))
 
 
-class TestOpenAICompatible(BackendContract):
+class TestOpenAICompatible(HTTPBackendContract):
     @contextmanager
     def subject(self) -> Generator[Subject]:
         with FakeVLLM() as fake:
@@ -42,7 +42,7 @@ class TestOpenAICompatible(BackendContract):
             yield behind_a_fake(fake, backend)
 
 
-class TestAnthropicAPI(BackendContract):
+class TestAnthropicAPI(HTTPBackendContract):
     @contextmanager
     def subject(self) -> Generator[Subject]:
         with FakeAnthropic() as fake:
@@ -58,11 +58,13 @@ class TestScripted(BackendContract):
     @contextmanager
     def subject(self) -> Generator[Subject]:
         refused: list[str] = []
+        asked: list[Request] = []
 
         def script(request: Request) -> Outcome:
+            asked.append(request)
             if any(text in prompt_text(request) for text in refused):
                 return BadRequestError("as told")
             return echo(request)
 
         backend = Scripted(script)
-        yield Subject(backend=backend, refuse=refused.append, asked=lambda: 0)
+        yield Subject(backend=backend, refuse=refused.append, asked=lambda: len(asked))
