@@ -66,5 +66,5 @@ class TestScripted(BackendContract):
                 return BadRequestError("as told")
             return echo(request)
 
-        backend = Scripted(script)
+        backend = Scripted(script, max_prompts=1)
         yield Subject(backend=backend, refuse=refused.append, asked=lambda: len(asked))
