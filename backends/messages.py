@@ -161,3 +161,5 @@ class Response:
     """One for each generated token, where `logprobs` was asked for."""
     served_by: str | None = None
     """The server's own fingerprint of itself, for provenance."""
+    stand_in: str | None = None
+    """`provider:model` that answered in place of the model that was asked; never stored."""

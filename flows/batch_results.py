@@ -99,8 +99,9 @@ class BatchResult:
         if bad := totals.failures[BAD_ROW] // parameters.n:
             found.append(f"{bad} rows could not be asked and were skipped; their errors say why.")
         found += [
-            f"{number} prompts of {model} were answered by the fallback {parameters.fallback}."
-            for model, number in self.tally.stand_ins.items()
+            f"{number} prompts were answered by the fallback {name}, since the server stayed away; the "
+            "column `model` says which."
+            for name, number in self.tally.stand_ins.items()
         ]
         return found
 

@@ -117,6 +117,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 generator=replace(
                     generator, backend=stand_in, tally=Tally(), cost_of=cost_of(prices[str(other)])
                 ),
+                name=str(other),
                 translate=partial(_put_to, other, settings),
             )
         journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])

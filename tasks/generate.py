@@ -4,7 +4,7 @@ import collections.abc
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio.to_thread
 
@@ -31,6 +31,8 @@ class Fallback:
 
     generator: "Generator"
     """Asks the other model; has the same store."""
+    name: str
+    """`provider:model`, as it is shown."""
     translate: Callable[[Request], Request]
     """Puts a question to the other model: under its own name, so that answers never mix."""
 
@@ -176,11 +178,11 @@ class Generator:
             await anyio.to_thread.run_sync(key_requests, asked), purpose
         )
         result = list(outcomes)
-        for place, request, answer in zip(gone, asked, answers, strict=True):
+        for place, answer in zip(gone, answers, strict=True):
             result[place] = answer
             if isinstance(answer, Response):
-                count = self.tally.stand_ins.get(request.model, 0)
-                self.tally.stand_ins[request.model] = count + 1
+                result[place] = replace(answer, stand_in=fallback.name)
+                self.tally.stand_ins[fallback.name] = self.tally.stand_ins.get(fallback.name, 0) + 1
         return result
 
     def _keep(self, answered: Mapping[KeyedRequest, Response]) -> None:

@@ -50,7 +50,7 @@ class OutputLayout:
             "logprobs": plain_logprobs(response.token_logprobs) if response else None,
             "json": answer.json,
             "finish_reason": response.finish_reason if response else None,
-            "model": self.model,
+            "model": (response and response.stand_in) or self.model,
             "error": answer.error,
         }
 

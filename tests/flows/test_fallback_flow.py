@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_vllm import FakeVLLMProcess
-from tests.flows.running import ICMProcess, JsonObject, Place, asked_of, free_port
+from tests.flows.running import ICMProcess, JsonObject, Outcome, Place, asked_of, free_port
 
 ROWS = 5
 
@@ -17,6 +17,11 @@ def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Question {n}?"}) + "\n" for n in range(ROWS)))
     return path
+
+
+def models_of(outcome: Outcome) -> set[str]:
+    lines = Path(str(outcome.summary["output"])).read_text().splitlines()
+    return {json.loads(line)["model"] for line in lines}
 
 
 @pytest.mark.timeout(200)
@@ -42,12 +47,14 @@ def test_the_fallback_answers_for_a_server_that_is_away_and_is_named_in_the_repo
         wanted = {**parameters, "fallback": "openai-compatible:other"}
         outcome = process.run(away, wanted, flow="batch").require_completed()
         assert sum(asked_of(api.stats()).values()) == ROWS
-        assert outcome.summary["cost"]["stand_ins"] == {"other": ROWS}
+        assert outcome.summary["cost"]["stand_ins"] == {"openai-compatible:other": ROWS}
+        assert models_of(outcome) == {"openai-compatible:other"}
         assert any("fallback" in warning for warning in outcome.summary["warnings"])
         assert "fallback" in (outcome.directory / "report.html").read_text()
 
         with FakeVLLMProcess() as vllm:
             back = Place(base_url=vllm.base_url, model="fake-model", folder=tmp_path, more=more)
-            process.run(back, wanted, flow="batch").require_completed()
+            outcome = process.run(back, wanted, flow="batch").require_completed()
             assert sum(asked_of(vllm.stats()).values()) == ROWS  # none of the other's answers was its own
         assert sum(asked_of(api.stats()).values()) == ROWS
+        assert models_of(outcome) == {"fake-model"}

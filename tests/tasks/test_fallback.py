@@ -47,10 +47,12 @@ async def test_without_a_fallback_what_the_server_did_not_answer_fails(tmp_path:
 async def test_the_fallback_answers_the_rest_under_its_own_key(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     other = Generator(backend=says("other"), lookup=Lookup(store))
-    fallback = Fallback(generator=other, translate=to_other)
+    fallback = Fallback(name="openai:other", generator=other, translate=to_other)
     generator = Generator(backend=goes_after(2), lookup=Lookup(store), fallback=fallback)
-    assert [one.text for one in await generator(completions(5))] == ["vllm"] * 2 + ["other"] * 3
-    assert generator.tally.stand_ins == {"other": 3}
+    answers = await generator(completions(5))
+    assert [one.text for one in answers] == ["vllm"] * 2 + ["other"] * 3
+    assert [one.stand_in for one in answers] == [None] * 2 + ["openai:other"] * 3
+    assert generator.tally.stand_ins == {"openai:other": 3}
     assert other.tally.sent == 3
     # The server is back: nothing of the other model is taken for its answer.
     back = says("vllm")
@@ -65,7 +67,11 @@ async def test_answers_of_the_fallback_are_stored_too(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     backend = says("other")
     for _ in range(2):
-        fallback = Fallback(generator=Generator(backend=backend, lookup=Lookup(store)), translate=to_other)
+        fallback = Fallback(
+            name="openai:other",
+            generator=Generator(backend=backend, lookup=Lookup(store)),
+            translate=to_other,
+        )
         await Generator(backend=goes_after(0), lookup=Lookup(store), fallback=fallback)(completions(5))
     assert len(backend.asked) == 5
     store.close()
@@ -74,7 +80,9 @@ async def test_answers_of_the_fallback_are_stored_too(tmp_path: Path) -> None:
 async def test_a_bad_question_is_not_passed_on(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     other = says("other")
-    fallback = Fallback(generator=Generator(backend=other, lookup=Lookup(store)), translate=to_other)
+    fallback = Fallback(
+        name="openai:other", generator=Generator(backend=other, lookup=Lookup(store)), translate=to_other
+    )
     backend = Scripted(lambda _: BadRequestError("too long"))
     with pytest.raises(ExceptionGroup, match="too long"):
         await Generator(backend=backend, lookup=Lookup(store), fallback=fallback)([completion("a")])
@@ -85,7 +93,9 @@ async def test_a_bad_question_is_not_passed_on(tmp_path: Path) -> None:
 async def test_labels_reach_the_fallback_as_it_can_score_them(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     other = says("other")
-    fallback = Fallback(generator=Generator(backend=other, lookup=Lookup(store)), translate=to_other)
+    fallback = Fallback(
+        name="openai:other", generator=Generator(backend=other, lookup=Lookup(store)), translate=to_other
+    )
     exact = (Label(text="True", token_ids=(1,)), Label(text="False", token_ids=(2,)))
     await Generator(backend=goes_after(0), lookup=Lookup(store), fallback=fallback)([scoring("a", exact)])
     assert other.asked[0].labels == (Label(text="True"), Label(text="False"))
