@@ -68,7 +68,7 @@ bench: client-env ## measure the engine: its own cost, its throughput beside a s
 bench-throughput: client-env ## measure only the throughput; about five minutes
 	$(BIN)/python -m bench.throughput
 
-bench-lists: client-env ## compare list sizes on the vLLM server that runs; about four minutes
+bench-lists: client-env ## compare list sizes on the vLLM server that runs; about seven minutes
 	$(BIN)/python -m bench.lists
 
 chaos: client-env ## kill the clients of a failing server again and again, and do the accounts

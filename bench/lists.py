@@ -239,7 +239,7 @@ def main() -> None:
     """Measure, print, and write bench/results/lists.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=2)
-    parser.add_argument("--limit-seconds", type=float, default=240.0)
+    parser.add_argument("--limit-seconds", type=float, default=420.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--in-flight", type=int, nargs="+", help="requests at once, for both workloads")
     parser.add_argument("--short", type=int, default=SHORT.prompts, help="short prompts; 0 for none")
