@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backends.base import Arrival, Indexed
 from backends.concurrency import AdaptiveLimit, Permit
+from backends.errors import BackendError
 from backends.messages import Request, prompt_text
 from backends.wire import body_key
 
@@ -75,6 +76,7 @@ class Batcher:
         self._fresh: list[_Item] = []
         self._queues: dict[object, deque[_Item]] = {}  # {body: its requests}, the longest waiting body first
         self._halves: deque[list[_Item]] = deque()
+        self._open: set[_Asked] = set()
         self._pump: asyncio.Task[None] | None = None
         self._sending: dict[asyncio.Task[None], list[_Item]] = {}
 
@@ -85,12 +87,21 @@ class Batcher:
         return len(self._fresh) + queued + sum(len(items) for items in self._sending.values())
 
     async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
-        """Yield the outcome of every request exactly once, as they arrive."""
+        """Yield the outcome of every request exactly once, as they arrive.
+
+        Raises:
+            BackendError: All was closed before every request had its outcome.
+            TypeError: A request holds something that has no hash.
+            Exception: Whatever else went wrong in here, so that nobody waits for what cannot come.
+        """
         asked = _Asked()
-        self._fresh += [
+        fresh = [
             _Item(asked, index, request, prompt_text(request), body_key(request))
             for index, request in enumerate(requests)
         ]
+        hash(tuple(item.body for item in fresh))  # here, so that what has no hash fails its own caller alone
+        self._fresh += fresh
+        self._open.add(asked)
         self._start()
         missing = len(requests)
         try:
@@ -102,11 +113,12 @@ class Batcher:
                 yield arrival
         finally:
             asked.left = True
+            self._open.discard(asked)
             if missing:
                 await self._forget_those_who_left()
 
     async def close(self) -> None:
-        """Cancel everything."""
+        """Cancel everything; who still waits is told so."""
         tasks = [*self._sending, *([self._pump] if self._pump else [])]
         for task in tasks:
             task.cancel()
@@ -115,6 +127,7 @@ class Batcher:
     def _start(self) -> None:
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
+            self._pump.add_done_callback(self._pump_ended)
 
     async def _run(self) -> None:
         try:
@@ -127,6 +140,14 @@ class Batcher:
                     self._send_off(items)
         finally:
             self._pump = None  # before anybody else runs, so that what comes later starts another
+
+    def _pump_ended(self, pump: asyncio.Task[None]) -> None:
+        """Let nobody wait for a pump that failed: its error ends all calls that are open."""
+        if error := _failure(pump):
+            self._fresh.clear()
+            self._queues.clear()
+            self._halves.clear()
+            _hand_out(error, self._open)
 
     def _admit(self) -> None:
         """Sort what has come since the last look into the queues."""
@@ -161,16 +182,13 @@ class Batcher:
         def done(task: asyncio.Task[None]) -> None:
             self._sending.pop(task)
             self._limit.give_back(permit)  # also of a task that was cancelled before it began
+            if error := _failure(task):
+                _hand_out(error, {item.asked for item in items})
 
         task.add_done_callback(done)
 
     async def _answer(self, items: list[_Item], permit: Permit) -> None:
-        try:
-            arrival = await self._send([(place, item.request) for place, item in enumerate(items)], permit)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            for item in items:
-                item.asked.arrivals.put_nowait(error)
-            return
+        arrival = await self._send([(place, item.request) for place, item in enumerate(items)], permit)
         _deliver(items, arrival)
         if arrival.halves:
             self._halves.extend([items[place] for place, _ in half] for half in arrival.halves)
@@ -187,6 +205,18 @@ class Batcher:
         for task in idle:
             task.cancel()
         await asyncio.gather(*idle, return_exceptions=True)
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    if task.cancelled():
+        return BackendError("the backend was closed before it had answered")
+    return task.exception()
+
+
+def _hand_out(error: BaseException, calls: Iterable[_Asked]) -> None:
+    """Let calls hear of an error, whatever it is."""
+    for asked in calls:
+        asked.arrivals.put_nowait(error)
 
 
 def _deliver(items: Sequence[_Item], arrival: Arrival) -> None:

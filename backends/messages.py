@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, cast
 
 Role = Literal["system", "user", "assistant"]
 
@@ -38,7 +38,9 @@ class SamplingParams:
 
         Raises:
             ValueError: `extra_body` names a field that is sent anyway.
+            TypeError: `stop` is neither a tuple nor a list.
         """
+        _freeze(self, "stop")
         if twice := sorted(SENT_ANYWAY & self.extra_body.keys()):
             raise ValueError(f"extra_body holds {twice[0]!r}, which a Request says itself")
 
@@ -61,6 +63,14 @@ class Label:
 
     text: str
     token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take a list of token ids for a tuple.
+
+        Raises:
+            TypeError: They are neither.
+        """
+        _freeze(self, "token_ids")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +102,9 @@ class Request:
             ValueError: Neither or both of `prompt` and `messages` are given, labels are asked of a chat or
                 together with logprobs, some labels have token ids and others have none, or `json_schema` is
                 no JSON.
+            TypeError: `messages` or `labels` are neither a tuple nor a list.
         """
+        _freeze(self, "messages", "labels")
         if (self.prompt is None) == (not self.messages):
             raise ValueError("a Request has either a prompt or messages, and not both")
         if self.labels and self.prompt is None:
@@ -103,6 +115,16 @@ class Request:
             raise ValueError("labels are scores of their own; ask for logprobs in another request")
         if self.json_schema is not None:
             json.loads(self.json_schema)
+
+
+def _freeze(value: object, *names: str) -> None:
+    """Make tuples of fields that came as lists, as OpenAI writes them: only what has a hash can be queued."""
+    for name in names:
+        given: object = getattr(value, name)
+        if isinstance(given, list):
+            object.__setattr__(value, name, tuple(cast("list[object]", given)))
+        elif not isinstance(given, tuple):  # of a text, each letter would be taken for an item
+            raise TypeError(f"{name} is a {type(given).__name__}; give a tuple or a list")
 
 
 def prompt_text(request: Request) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +188,69 @@ async def test_a_fault_of_the_program_reaches_all_who_wait() -> None:
     batcher = Batcher(broken, AdaptiveLimit(), ListBounds())
     outcomes = await asyncio.gather(*(ask(batcher, [one]) for one in completions(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
+
+
+async def test_what_cannot_be_queued_is_the_error_of_its_own_caller() -> None:
+    batcher = batcher_of(Sender())
+    bad = completion("bad", model=["no", "name"])
+    async with asyncio.timeout(30):
+        good, refused = await asyncio.gather(
+            ask(batcher, completions(2)), ask(batcher, [bad]), return_exceptions=True
+        )
+    assert isinstance(refused, TypeError)
+    assert isinstance(good, list)
+    assert by_index(good) == [answer_to(one) for one in completions(2)]
+
+
+@pytest.mark.parametrize("step", ["_admit", "_next_list", "_send_off"])
+async def test_a_fault_in_any_step_of_the_pump_reaches_all_who_wait_and_the_next_call_is_answered(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    batcher = batcher_of(sender := Sender(), limit=1)
+    sender.open.clear()
+    sent = asyncio.create_task(ask(batcher, [completion("sent")]))
+    await until(lambda: len(sender.lists) == 1)
+    waiting = [asyncio.create_task(ask(batcher, [one])) for one in completions(3)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(batcher, step, broken)
+    sender.open.set()
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        monkeypatch.undo()
+        assert by_index(await sent) == [answer_to(completion("sent"))]
+        assert by_index(await ask(batcher, [completion("next")])) == [answer_to(completion("next"))]
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
+    await pass_turns(1)
+    assert batcher.backlog == 0
+
+
+async def test_a_reply_that_does_not_fit_its_list_reaches_those_who_wait() -> None:
+    async def unfitting(indexed: Sequence[Indexed], permit: Permit) -> Arrival:
+        del permit
+        return Arrival(outcomes=((len(indexed), ServerError("of whom?")),))
+
+    batcher = Batcher(unfitting, AdaptiveLimit(), ListBounds())
+    async with asyncio.timeout(30):
+        with pytest.raises(IndexError):
+            await ask(batcher, completions(2))
+
+
+async def test_closing_ends_all_who_wait() -> None:
+    sender = Sender()
+    sender.open.clear()
+    batcher = batcher_of(sender, limit=1)
+    sent = asyncio.create_task(ask(batcher, [completion("sent")]))
+    await until(lambda: len(sender.lists) == 1)
+    queued = asyncio.create_task(ask(batcher, [completion("queued")]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await batcher.close()
+        outcomes = await asyncio.gather(sent, queued, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BackendError] * 2
+    assert "closed" in str(outcomes[0])
 
 
 async def test_closing_cancels_what_is_under_way() -> None:

@@ -1,11 +1,13 @@
 """Messages are values: compared by content, refused when no server could answer them."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from backends.messages import Label, Message, Request, SamplingParams, Usage
+from backends.wire import body_key
+from tasks.keys import request_key
 from tests.helpers import chat, completion, sampling
 
 HELLO = (Message(role="user", content="hello"),)
@@ -39,6 +41,23 @@ def test_labels_are_not_asked_of_a_chat() -> None:
 def test_values_cannot_be_changed(value: object, field: str) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, field, "other")
+
+
+def test_lists_are_taken_for_tuples_and_share_a_key_with_them() -> None:
+    ids = Label(text="True", token_ids=cast("Any", [1, 2]))
+    as_lists = completion("hi", labels=[ids], sampling=sampling(stop=["\n"]))
+    as_tuples = completion(
+        "hi", labels=(Label(text="True", token_ids=(1, 2)),), sampling=sampling(stop=("\n",))
+    )
+    assert as_lists == as_tuples
+    assert len({body_key(as_lists), body_key(as_tuples)}) == 1
+    assert request_key(as_lists) == request_key(as_tuples)
+    assert chat("hi", messages=list(HELLO)) == chat("hi", messages=HELLO)
+
+
+def test_a_text_is_not_taken_for_a_list_of_letters() -> None:
+    with pytest.raises(TypeError, match="stop is a str; give a tuple or a list"):
+        sampling(stop="end")
 
 
 def test_sampling_defaults_are_greedy() -> None:
