@@ -4,10 +4,11 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Literal, cast
 
 import anthropic
-from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
+import httpx2
+from pydantic import SecretStr
 
 from backends.addresses import Address, address_of, sent_headers, without_credentials
 from backends.base import Hooks
@@ -24,6 +25,7 @@ from backends.failures import CONNECT_SECONDS, connection_error, status_error, t
 from backends.guard import GLANCE_SECONDS
 from backends.limiting import Limiter, Limits
 from backends.messages import Label, Message, Request, Response, Usage
+from backends.replies import Part, Text, TokenCount, read_json, read_part
 from backends.retrying import Retrier
 
 ADDRESS = "https://api.anthropic.com"
@@ -94,20 +96,20 @@ class AnthropicAPI(ExternalAPI):
         version = VERSION_WITH_SAMPLING if SAMPLING & body.keys() else VERSION
         async with exchange(self.hooks, self.root, PATH, 1) as told:
             with self._errors(sampled=version == VERSION_WITH_SAMPLING):
-                reply: object = await self._client.post(
+                reply = await self._client.post(
                     PATH,
-                    cast_to=cast("Any", object),
+                    cast_to=httpx2.Response,  # what came, unread
                     body=body,
                     options={"headers": {"anthropic-version": version}},
                 )
-            response, told.usage = parse(reply)
+            response, told.usage = parse(read_json(reply.content, self.root))
         return response, told.usage
 
     async def _is_there(self) -> bool:
         try:
             with self._errors(sampled=False):
                 await self._client.get(
-                    "/v1/models", cast_to=cast("Any", object), options={"timeout": GLANCE_SECONDS}
+                    "/v1/models", cast_to=httpx2.Response, options={"timeout": GLANCE_SECONDS}
                 )
         except BackendError as error:
             return not isinstance(error, AWAY)
@@ -129,8 +131,6 @@ class AnthropicAPI(ExternalAPI):
             if sampled and any(name in words for name in SAMPLING):
                 words += "; to this model's own sampling, temperature=1 and top_p=1, it answers"
             raise status_error(error.status_code, words, error.response.headers) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ResponseFormatError(f"{self.root} answered with something that is not JSON") from error
 
 
 class _AsyncClient(anthropic.AsyncAnthropic):
@@ -228,30 +228,17 @@ def _apart(messages: Sequence[Message]) -> tuple[str, list[Message]]:
 # --- what comes back ------------------------------------------------------------------------------------
 
 
-def _writable(text: str) -> str:
-    if not text.isascii():
-        text.encode()  # half a surrogate pair: a ValueError, as in wire.py
-    return text
-
-
-_Text = Annotated[str, AfterValidator(_writable)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class _Block(_Wire):
+class _Block(Part):
     type: str
-    text: _Text | None = None
-    thinking: _Text | None = None
+    text: Text | None = None
+    thinking: Text | None = None
 
 
-class _Tokens(_Wire):
-    input_tokens: int
-    output_tokens: int
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+class _Tokens(Part):
+    input_tokens: TokenCount
+    output_tokens: TokenCount
+    cache_read_input_tokens: TokenCount | None = None
+    cache_creation_input_tokens: TokenCount | None = None
 
     def usage(self) -> Usage:
         cached = self.cache_read_input_tokens or 0
@@ -263,9 +250,9 @@ class _Tokens(_Wire):
         )
 
 
-class _Reply(_Wire):
+class _Reply(Part):
     type: Literal["message"]
-    model: str
+    model: Text
     content: list[_Block]
     stop_reason: str
     usage: _Tokens
@@ -282,12 +269,7 @@ def parse(payload: object) -> tuple[Response, Usage]:
         ResponseFormatError: It is no message, or one that stopped for a reason that leaves it unfinished.
         ContentFilterError: The answer was withheld.
     """
-    try:
-        reply = _Reply.model_validate(payload)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole reply"
-        raise ResponseFormatError(f"the reply cannot be read: {place}: {first['msg']}") from error
+    reply = read_part(_Reply, payload)
     if reply.stop_reason == "refusal":
         raise ContentFilterError('Anthropic withheld the answer (stop_reason "refusal")')
     if reply.stop_reason not in FINISH_REASONS:

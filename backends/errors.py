@@ -40,7 +40,8 @@ class BackendError(Exception):
     def __init__(
         self, message: str, *, status_code: int | None = None, retry_after_seconds: float | None = None
     ) -> None:
-        super().__init__(message)
+        # Servers' own words may hold half a surrogate pair, which no file can.
+        super().__init__(message.encode(errors="backslashreplace").decode())
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds
 

@@ -116,7 +116,7 @@ def retry_after_seconds(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):  # the year 99999999999
             return None
     return max(0.0, seconds) if seconds < float("inf") else None
 

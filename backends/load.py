@@ -31,21 +31,24 @@ def load_from_header(headers: Mapping[str, str]) -> Load | None:
         return Load(
             waiting=int(metrics["num_requests_waiting"]), kv_use=float(metrics["kv_cache_usage_perc"])
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def load_from_metrics(text: str) -> Load | None:
     """Read the page `/metrics`, summed over a server's engines; None where it has no such figures."""
     sums: dict[str, float] = {}
-    for line in text.splitlines():
-        name, _, rest = line.partition("{")
-        if name in _METRICS:
-            sums[name] = sums.get(name, 0.0) + float(rest.rpartition(" ")[2])
-    if _METRICS[0] not in sums:
+    try:
+        for line in text.splitlines():
+            name, _, rest = line.partition("{")
+            if name in _METRICS:
+                sums[name] = sums.get(name, 0.0) + float(rest.rpartition(" ")[2])
+        if _METRICS[0] not in sums:
+            return None
+        waiting, kv_use, preemptions = (sums.get(name, 0.0) for name in _METRICS)
+        return Load(waiting=int(waiting), kv_use=kv_use, preemptions=int(preemptions))
+    except (ValueError, OverflowError):  # no numbers, NaN, infinity
         return None
-    waiting, kv_use, preemptions = (sums.get(name, 0.0) for name in _METRICS)
-    return Load(waiting=int(waiting), kv_use=kv_use, preemptions=int(preemptions))
 
 
 _METRICS = cast(

@@ -110,7 +110,8 @@ def refuse_error(reply: object) -> None:
         return
     code = said.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 502  # noqa: PLR2004 - HTTP's range
-    raise status_error(status, str(said.get("message") or "no reason given")[:500], {})
+    words = said.get("message")
+    raise status_error(status, words[:500] if words and isinstance(words, str) else "no reason given", {})
 
 
 def _first_choice(reply: object) -> object:

@@ -54,6 +54,13 @@ class ServerCounters:
 
 def read_counters(page: str) -> ServerCounters | None:
     """Read the page `/metrics`; None where it has no such counters, as those of other programs."""
+    try:
+        return _read(page)
+    except (ValueError, OverflowError):  # no numbers, NaN, infinity
+        return None
+
+
+def _read(page: str) -> ServerCounters | None:
     counts: dict[str, int] = {}
     started = 0.0
     for metric, labels, value in _LINE.findall(page):

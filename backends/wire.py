@@ -5,18 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self, cast
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from backends.errors import AbortedError, ContentFilterError, LostLogprobsError, ResponseFormatError
 from backends.messages import Label, Request, Response, TokenLogprob, Usage
+from backends.replies import MOST_TOKENS, Part, Text, TokenCount, read_part
 
 TOP_LOGPROBS = 20
 """What vLLM gives by default at most (`--max-logprobs`), and what the reference of ICM asks for."""
@@ -26,6 +19,9 @@ NO_LOGPROB = -9000.0
 
 ROUNDING = 1e-3
 """How far above zero a log-probability may come out of arithmetic in single precision."""
+
+MOST_USD = 1e6
+"""No answer costs more: what says so has miscounted."""
 
 COMPLETE = frozenset({"stop", "length"})
 """Reasons to finish after which the answer is whole, as far as it was asked for."""
@@ -147,24 +143,9 @@ def _conversation(request: Request) -> list[dict[str, str]]:
 # --- what comes back ------------------------------------------------------------------------------------
 
 
-def _writable(text: str) -> str:
-    # JSON can hold half a surrogate pair ("\\ud800"), which no file and no key can.
-    if not text.isascii():
-        text.encode()  # raises a UnicodeEncodeError, which is a ValueError
-    return text
-
-
-_Text = Annotated[str, AfterValidator(_writable)]
-
-
-class _Wire(BaseModel):
-    # Servers add fields of their own; what is read must be there and of its type.
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class _Logprobs(_Wire):
-    top_logprobs: list[dict[str, float]] = Field(min_length=1)
-    tokens: list[_Text] = Field(default_factory=list[str])
+class _Logprobs(Part):
+    top_logprobs: list[dict[Text, float]] = Field(min_length=1)
+    tokens: list[Text] = Field(default_factory=list[str])
     token_logprobs: list[float] = Field(default_factory=list[float])
 
     def of_tokens(self, count: int) -> list[TokenLogprob]:
@@ -173,19 +154,19 @@ class _Logprobs(_Wire):
         return [_token_logprob(token, own, list(top.items()), count) for token, own, top in rows]
 
 
-class _CompletionChoice(_Wire):
+class _CompletionChoice(Part):
     index: int
-    text: _Text
+    text: Text
     finish_reason: str
     logprobs: _Logprobs | None = None
 
 
-class _ChatMessage(_Wire):
-    content: _Text | None
-    reasoning: _Text | None = None
-    reasoning_content: _Text | None = None
+class _ChatMessage(Part):
+    content: Text | None
+    reasoning: Text | None = None
+    reasoning_content: Text | None = None
     """What vLLM called it until 2025, and others still do."""
-    refusal: _Text | None = None
+    refusal: Text | None = None
     """OpenAI: the model's words for not answering by the schema."""
 
     @model_validator(mode="after")
@@ -199,8 +180,8 @@ class _ChatMessage(_Wire):
         return self.reasoning if self.reasoning is not None else self.reasoning_content
 
 
-class _ChatAlternative(_Wire):
-    token: _Text
+class _ChatAlternative(Part):
+    token: Text
     logprob: float
 
 
@@ -208,7 +189,7 @@ class _ChatToken(_ChatAlternative):
     top_logprobs: list[_ChatAlternative] = Field(default_factory=list[_ChatAlternative])
 
 
-class _ChatLogprobs(_Wire):
+class _ChatLogprobs(Part):
     content: list[_ChatToken]
 
     def of_tokens(self, count: int) -> list[TokenLogprob]:
@@ -220,7 +201,7 @@ class _ChatLogprobs(_Wire):
         ]
 
 
-class _ChatChoice(_Wire):
+class _ChatChoice(Part):
     index: int
     message: _ChatMessage
     finish_reason: str
@@ -231,29 +212,35 @@ class _ChatChoice(_Wire):
         return self.message.content or ""
 
 
-def _amount(value: object) -> int | float | None:
+def _told(value: object, most: float) -> int | float | None:
     # Of what is told in passing nothing is worth losing an answer.
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= most else None
 
 
 def _count(value: object) -> int | None:
-    amount = _amount(value)
-    return amount if isinstance(amount, int) else None
+    told = _told(value, MOST_TOKENS)
+    return told if isinstance(told, int) else None
+
+
+def _cost(value: object) -> int | float | None:
+    return _told(value, MOST_USD)
 
 
 def _object(value: object) -> object:
     return cast("object", value) if isinstance(value, Mapping) else None
 
 
-class _PromptTokens(_Wire):
+class _PromptTokens(Part):
     cached_tokens: Annotated[int | None, BeforeValidator(_count)] = None
 
 
-class _Tokens(_Wire):
-    prompt_tokens: int
-    completion_tokens: int = 0
+class _Tokens(Part):
+    prompt_tokens: TokenCount
+    completion_tokens: TokenCount = 0
     prompt_tokens_details: Annotated[_PromptTokens | None, BeforeValidator(_object)] = None
-    cost: Annotated[float | None, BeforeValidator(_amount)] = None
+    cost: Annotated[float | None, BeforeValidator(_cost)] = None
     """OpenRouter: in its credits, which are US dollars."""
 
     def usage(self, prompts: int) -> Usage:
@@ -268,23 +255,23 @@ class _Tokens(_Wire):
         )
 
 
-class _CompletionReply(_Wire):
+class _CompletionReply(Part):
     choices: list[_CompletionChoice]
     usage: _Tokens | None = None
-    system_fingerprint: str | None = None
+    system_fingerprint: Text | None = None
 
 
-class _ChatReply(_Wire):
+class _ChatReply(Part):
     choices: list[_ChatChoice]
     usage: _Tokens | None = None
-    system_fingerprint: str | None = None
+    system_fingerprint: Text | None = None
 
 
-class _Finish(_Wire):
+class _Finish(Part):
     finish_reason: str | None = None
 
 
-class _Finishes(_Wire):
+class _Finishes(Part):
     choices: list[_Finish]
 
 
@@ -292,12 +279,7 @@ def _parse(
     requests: Sequence[Request], payload: object, kind: type[_CompletionReply] | type[_ChatReply]
 ) -> Parsed:
     _refuse_aborted(payload)
-    try:
-        reply = kind.model_validate(payload)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole reply"
-        raise ResponseFormatError(f"the reply cannot be read: {place}: {first['msg']}") from error
+    reply = read_part(kind, payload)
     choices = {choice.index: choice for choice in reply.choices}
     if len(reply.choices) != len(requests) or set(choices) != set(range(len(requests))):
         indices = sorted(choice.index for choice in reply.choices)

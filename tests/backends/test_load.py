@@ -20,13 +20,29 @@ def test_the_header_of_an_answer_tells_the_load() -> None:
     assert load_from_header({"endpoint-load-metrics": HEADER}) == Load(waiting=12, kv_use=0.25)
 
 
-@pytest.mark.parametrize("header", ["", "TEXT a=1", "JSON {}", 'JSON {"named_metrics": []}', "JSON [1"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "TEXT a=1",
+        "JSON {}",
+        'JSON {"named_metrics": []}',
+        "JSON [1",
+        HEADER.replace("12.0", "1e999"),
+        "JSON " + "[" * 5000,
+    ],
+)
 def test_a_server_that_says_nothing_readable_has_no_load(header: str) -> None:
     assert load_from_header({"endpoint-load-metrics": header} if header else {}) is None
 
 
 def test_the_metrics_of_all_engines_are_added_up() -> None:
     assert load_from_metrics(METRICS) == Load(waiting=7, kv_use=0.5, preemptions=2)
+
+
+@pytest.mark.parametrize("value", ["many", "NaN", "+Inf", ""])
+def test_metrics_that_are_no_numbers_say_nothing(value: str) -> None:
+    assert load_from_metrics(METRICS.replace(" 2.0\n", f" {value}\n")) is None
 
 
 def test_metrics_of_another_program_say_nothing() -> None:

@@ -28,6 +28,7 @@ from backends.openai_client import OpenAIClient
 from tests.fake_vllm import FakeVLLM, listen
 
 KEY = "sk-very-secret"
+FAR = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
 BODY: dict[str, object] = {"model": "fake-model", "prompt": "hi", "max_tokens": 4}
 
 
@@ -111,7 +112,7 @@ async def test_retry_after_is_seconds_or_a_date(
     assert lowest <= error.retry_after_seconds <= highest
 
 
-@pytest.mark.parametrize("header", ["soon", "", "nan", "inf", "Someday, 99 Foo 2026 99:99:99 GMT"])
+@pytest.mark.parametrize("header", ["soon", "", "nan", "inf", "Someday, 99 Foo 2026 99:99:99 GMT", FAR])
 async def test_a_retry_after_that_cannot_be_read_is_left_out(server: FakeVLLM, header: str) -> None:
     server.faults([{"kind": "status", "status": 429, "retry_after": header}])
     assert (await failure(client_of(server))).retry_after_seconds is None

@@ -1,5 +1,7 @@
 """What a vLLM server counts is read and subtracted, across restarts. Texts as vLLM 0.32.0 writes them."""
 
+import pytest
+
 from backends.server_counters import read_counters
 from backends.vllm_server import VLLMServer
 from tests.fake_vllm import FakeVLLM
@@ -82,6 +84,11 @@ def test_nobody_looked_before_the_run() -> None:
 
 def test_other_programs_have_no_such_counters() -> None:
     assert read_counters('process_open_fds 12.0\nhttp_requests_total{status="2xx"} 1.0\n') is None
+
+
+@pytest.mark.parametrize("value", ["many", "NaN", "+Inf"])
+def test_counters_that_are_no_numbers_say_nothing(value: str) -> None:
+    assert read_counters(f'vllm:prompt_tokens_total{{engine="0"}} {value}\n') is None
 
 
 async def test_a_server_is_asked_for_its_counters(server: FakeVLLM) -> None:

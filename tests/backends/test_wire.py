@@ -14,6 +14,8 @@ from tests.helpers import chat, completion, completions, sampling, scoring
 
 EXACT = (Label(text="True", token_ids=(11, 12)), Label(text="False", token_ids=(13,)))
 BY_TEXT = (Label(text="True"), Label(text="False"))
+HALF = "\ud83d"
+"""Half of a surrogate pair: JSON can hold it, and neither a file nor a key can."""
 SCORES = {"token_id:11": math.log(0.5), "token_id:12": math.log(0.25), "token_id:13": math.log(0.125)}
 
 
@@ -219,6 +221,32 @@ class TestChoices:
         responses, usage = parse([ask("a")], reply(write(0), system_fingerprint="vllm-1"))
         assert responses[0].served_by == "vllm-1"
         assert (usage.input_tokens, usage.output_tokens) == (5, 3)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"system_fingerprint": HALF},
+            {"usage": {"prompt_tokens": -1}},
+            {"usage": {"prompt_tokens": 10**400}},
+            {"usage": {"prompt_tokens": 1, "completion_tokens": 10**13}},
+        ],
+    )
+    def test_what_no_file_can_hold_is_no_reply(
+        self, parse: Parse, write: Write, ask: Ask, changes: dict[str, Any]
+    ) -> None:
+        with pytest.raises(ResponseFormatError, match=next(iter(changes))):
+            parse([ask("a")], reply(write(0), **changes))
+
+    @pytest.mark.parametrize(
+        "payload", [HALF, [HALF], {HALF: 1}, {"choices": HALF}, {"choices": [{HALF: HALF}]}]
+    )
+    def test_half_a_character_is_nowhere_a_reply(
+        self, parse: Parse, write: Write, ask: Ask, payload: object
+    ) -> None:
+        del write
+        with pytest.raises(ResponseFormatError) as caught:
+            parse([ask("a")], payload)
+        str(caught.value).encode()
 
     def test_cached_tokens_are_believed_for_one_prompt_only(
         self, parse: Parse, write: Write, ask: Ask
@@ -490,6 +518,11 @@ def test_cached_tokens_of_a_list_are_not_believed() -> None:
         {"prompt_tokens_details": {"cached_tokens": "6"}},
         {"prompt_tokens_details": {"cached_tokens": -1}, "cost": -1},
         {"cost": "free"},
+        {"cost": 1e300},
+        {"cost": 10**400},
+        {"cost": math.nan},
+        {"cost": math.inf},
+        {"prompt_tokens_details": {"cached_tokens": 10**400}},
         {"cost": True},
     ],
     ids=str,
