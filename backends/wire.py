@@ -327,8 +327,10 @@ def _token_logprobs(request: Request, logprobs: _Logprobs | _ChatLogprobs | None
         tokens = logprobs.of_tokens(request.logprobs)
     except ValueError as error:
         raise ResponseFormatError("the log-probabilities do not fit the tokens") from error
-    lost = any(math.isinf(value) for one in tokens for value in (one.logprob, *one.top.values()))
-    if lost and request.json_schema is None:  # a grammar forbids tokens, nothing else does
+    lost = any(math.isinf(one.logprob) for one in tokens)  # what was drawn, nothing had forbidden
+    if request.json_schema is None:  # a grammar forbids tokens, nothing else does
+        lost = lost or any(math.isinf(value) for one in tokens for value in one.top.values())
+    if lost:
         raise LostLogprobsError("the server returned -9999 in place of a log-probability")
     return tuple(tokens)
 

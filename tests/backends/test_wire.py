@@ -461,6 +461,18 @@ def test_lost_logprobs_are_no_answer_unless_a_grammar_forbade_the_token() -> Non
     assert response.token_logprobs[0].top == {"a": -0.5, "!": -math.inf}
 
 
+@pytest.mark.parametrize("json_schema", [None, "{}"])
+def test_the_token_that_was_drawn_has_a_logprob_whatever_a_grammar_forbids(json_schema: str | None) -> None:
+    lost = {"tokens": ["a"], "token_logprobs": [-9999.0], "top_logprobs": [{"b": -0.5}]}
+    asked = completion("hi", logprobs=1, json_schema=json_schema)
+    with pytest.raises(LostLogprobsError):
+        wire.parse_completion([asked], reply(choice(0, logprobs=lost)))
+    drawn = {"token": "a", "logprob": -9999.0, "top_logprobs": [{"token": "b", "logprob": -0.5}]}
+    talk = chat("hi", logprobs=1, json_schema=json_schema)
+    with pytest.raises(LostLogprobsError):
+        wire.parse_chat([talk], reply(chat_choice(0, logprobs={"content": [drawn]})))
+
+
 def test_logprobs_that_do_not_fit_the_tokens_are_no_answer() -> None:
     short = {**COMPLETION_LOGPROBS, "tokens": [" a"]}
     with pytest.raises(ResponseFormatError, match="do not fit"):
