@@ -1,6 +1,7 @@
 """Where a server is and how one gets in; what is shown, logged or kept of an address has no credentials."""
 
 import base64
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,15 @@ def credentials_header(address: str) -> SecretStr | None:
 def is_at(address: str, host: str) -> bool:
     """Whether the address names this host."""
     return urlsplit(address).hostname == host
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether a server's address says that it runs on this machine."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _host(parts: SplitResult) -> str:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from pydantic import SecretStr
 
 from backends import wire
-from backends.addresses import Address
+from backends.addresses import Address, is_loopback
 from backends.base import Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
@@ -29,7 +29,7 @@ from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
 from backends.server_counters import ServerCounters, read_counters
 from backends.shared_call import SharedCall
-from backends.weights import is_loopback, pinned_weights, read_cards
+from backends.weights import pinned_weights, read_cards
 
 HEALTH_TIMEOUT_SECONDS = 5.0
 LOOK_SECONDS = 5.0
@@ -147,7 +147,7 @@ class VLLMServer:
         return self._batcher.answer(requests)
 
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
-        """Find the token ids of each label: in the model's tokenizer, else by the server's `/tokenize`.
+        """Find the token ids of each label: in the tokenizer of a model on this machine, else by `/tokenize`.
 
         For a server that cannot score chosen tokens the labels come back without ids.
 
@@ -158,7 +158,8 @@ class VLLMServer:
         await self._introduction()
         if not can.scores_token_ids:
             return tuple(Label(text=text) for text in texts)
-        root = can.roots.get(model)
+        # What lies at a remote server's path here is another model's, or nobody knows whose.
+        root = can.roots.get(model) if is_loopback(self._client.root) else None
         file = await anyio.to_thread.run_sync(tokenizer_file, root) if root else None
         if file:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)

@@ -1,14 +1,12 @@
 """Which weights a served name stands for, as far as names and files on this machine can say."""
 
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
-from urllib.parse import urlsplit
 
 SAMPLE_BYTES = 2048
 """Read at the start, in the middle and at the end of each tensor: a header alone holds only shapes."""
@@ -80,7 +78,7 @@ def pinned_weights(model: str, cards: Mapping[str, ModelCard], *, on_this_machin
     Args:
         model: The served name.
         cards: What the server says of its models.
-        on_this_machine: Whether the server's paths are ours; see `is_loopback`.
+        on_this_machine: Whether the server's paths are ours; see `addresses.is_loopback`.
 
     Returns:
         `hub:<repository>@<commit>`, `dir:<digest>` or `file:<digest>`; for a LoRA adapter
@@ -96,15 +94,6 @@ def pinned_weights(model: str, cards: Mapping[str, ModelCard], *, on_this_machin
     base = cards.get(card.parent) or next((one for one in cards.values() if one.parent is None), None)
     below = _pinned_root(base.root, on_this_machine=on_this_machine) if base else None
     return f"lora:{own}+{below}" if below else None
-
-
-def is_loopback(base_url: str) -> bool:
-    """Whether a server's address says that it runs on this machine."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class _Digest(Protocol):

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from backends.addresses import Address
+from backends.addresses import Address, is_loopback
 from backends.anthropic_api import AnthropicAPI
 from backends.errors import BackendConnectionError, BackendError, BadRequestError, CertificateError
 from backends.openai_client import OpenAIClient
@@ -286,6 +286,22 @@ async def test_a_proxy_of_the_environment_is_used_and_no_proxy_spares_a_host(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     async with client_of(server.address()) as client:
         await client.get("/version")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://127.1.2.3/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000", True),
+        ("http://192.168.0.7:8000", False),
+        ("https://localhost.example.com", False),
+        ("https://gpu-box", False),
+    ],
+)
+def test_loopback_addresses_are_this_machine(base_url: str, expected: bool) -> None:  # noqa: FBT001
+    assert is_loopback(base_url) is expected
 
 
 # --- secrets --------------------------------------------------------------------------------------------

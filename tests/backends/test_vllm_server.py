@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -217,6 +218,22 @@ async def test_a_tokenizer_on_this_machine_is_read_in_place_of_asking(
         labels = await backend.find_labels(MODEL, TEXTS)
     assert [len(label.token_ids) for label in labels] == [6, 2]
     assert "/tokenize" not in server.stats()["by_path"]
+
+
+async def test_what_lies_here_at_a_remote_server_s_path_is_not_its_tokenizer(
+    server: FakeVLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = socket.getaddrinfo
+
+    def resolve(host: str | bytes | None, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as socket's
+        return here("127.0.0.1" if host in ("gpu-box", b"gpu-box") else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setenv("no_proxy", "gpu-box")
+    server.config(model_root=str(model_directory(tmp_path, ["False", "True"])))
+    async with VLLMServer(f"http://gpu-box:{server.port}", retrier=Naps().retrier()) as backend:
+        assert await backend.find_labels(MODEL, TEXTS) == EXACT
+    assert "/tokenize" in server.stats()["by_path"]
 
 
 async def test_a_label_that_is_no_token_is_refused_before_anything_is_scored(server: FakeVLLM) -> None:

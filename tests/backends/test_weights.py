@@ -10,7 +10,6 @@ from backends.weights import (
     SAMPLE_BYTES,
     ModelCard,
     directory_digest,
-    is_loopback,
     pinned_weights,
     read_cards,
 )
@@ -204,19 +203,3 @@ def test_cards_are_read_and_unreadable_ones_left_out() -> None:
     }
     assert read_cards("nonsense") == {}
     assert pinned_weights("not served", read_cards({"data": [base]}), on_this_machine=True) is None
-
-
-@pytest.mark.parametrize(
-    ("base_url", "expected"),
-    [
-        ("http://127.0.0.1:8000", True),
-        ("http://127.1.2.3/v1", True),
-        ("http://localhost:8000/v1", True),
-        ("http://[::1]:8000", True),
-        ("http://192.168.0.7:8000", False),
-        ("https://localhost.example.com", False),
-        ("https://gpu-box", False),
-    ],
-)
-def test_loopback_addresses_are_this_machine(base_url: str, expected: bool) -> None:  # noqa: FBT001
-    assert is_loopback(base_url) is expected
