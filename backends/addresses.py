@@ -107,5 +107,16 @@ def is_loopback(base_url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def direct_mounts(base_url: str) -> dict[str, None]:
+    """Return the `mounts` of an httpx client under which this machine is never asked by way of a proxy.
+
+    A proxy of the environment (`HTTP_PROXY`) is another machine, or has a loopback of its own: it would be
+    shown prompts and keys that are for nobody but a server here.
+    """
+    host = urlsplit(base_url).hostname or ""
+    pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
+    return {pattern: None} if is_loopback(base_url) else {}
+
+
 def _host(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]

@@ -10,7 +10,7 @@ import anthropic
 import httpx2
 from pydantic import SecretStr
 
-from backends.addresses import Address, address_of, sent_headers, without_credentials
+from backends.addresses import Address, address_of, direct_mounts, sent_headers, without_credentials
 from backends.base import Hooks
 from backends.errors import (
     AWAY,
@@ -146,7 +146,10 @@ class _AsyncClient(anthropic.AsyncAnthropic):
             timeout=timeout,
             max_retries=0,  # retrying is ours, see retrying.py
             http_client=anthropic.DefaultAsyncHttpxClient(
-                verify=trust(verify), timeout=timeout, follow_redirects=False
+                verify=trust(verify),
+                timeout=timeout,
+                follow_redirects=False,
+                mounts=direct_mounts(base_url),
             ),
         )
         self._custom_headers = headers  # in place of those of ANTHROPIC_CUSTOM_HEADERS

@@ -33,8 +33,8 @@ class Reply:
 class OpenAIClient:
     """Posts and gets JSON under a server's address; knows nothing of prompts.
 
-    Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as every HTTP client does; redirects
-    are refused, since followed they would take the extra headers elsewhere.
+    Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`), as every HTTP client does, but for a
+    server on this machine; redirects are refused, since followed they would take the extra headers elsewhere.
 
     Args:
         base_url: With or without the closing `/v1`; an Address where it takes more to get in.

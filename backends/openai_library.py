@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import openai
 
+from backends.addresses import direct_mounts
 from backends.failures import CONNECT_SECONDS
 
 
@@ -27,7 +28,7 @@ class AsyncClient(openai.AsyncOpenAI):
             timeout=timeout,
             max_retries=0,  # retrying is ours, see retrying.py
             http_client=openai.DefaultAsyncHttpxClient(
-                verify=verify, timeout=timeout, follow_redirects=False
+                verify=verify, timeout=timeout, follow_redirects=False, mounts=direct_mounts(base_url)
             ),
         )
 

@@ -18,10 +18,16 @@ from starlette.routing import Route
 
 from backends.addresses import Address, is_loopback
 from backends.anthropic_api import AnthropicAPI
-from backends.errors import BackendConnectionError, BackendError, BadRequestError, CertificateError
+from backends.errors import (
+    BackendConnectionError,
+    BackendError,
+    BadRequestError,
+    CertificateError,
+    ResponseFormatError,
+)
 from backends.openai_client import OpenAIClient
 from backends.openai_compatible import OpenAICompatible
-from backends.retrying import RetryPolicy
+from backends.retrying import Retrier, RetryPolicy
 from backends.serving.errors import ServerUnavailableError
 from backends.serving.server import served_models
 from backends.vllm_server import VLLMServer
@@ -272,20 +278,45 @@ async def test_variables_for_openai_are_not_sent_to_other_servers(
 # --- proxies --------------------------------------------------------------------------------------------
 
 
-async def test_a_proxy_of_the_environment_is_used_and_no_proxy_spares_a_host(
-    server: Echo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
+async def test_a_proxy_of_the_environment_is_used_and_no_proxy_spares_a_host(
+    server: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.address())
     async with client_of("http://gpu-box.invalid/team") as client:  # a name that only the proxy can know
         await client.get("/version")
     assert server.seen[0].headers["host"] == "gpu-box.invalid"
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    async with client_of(server.address()) as client:
-        await client.get("/version")
+    monkeypatch.setenv("NO_PROXY", "gpu-box.invalid")
+    assert isinstance(await failure(client_of("http://gpu-box.invalid/team")), BackendConnectionError)
+    assert len(server.seen) == 1
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "[::1]"])
+async def test_no_proxy_is_shown_what_is_for_this_machine(
+    server: Echo, monkeypatch: pytest.MonkeyPatch, variable: str, host: str
+) -> None:
+    monkeypatch.setenv(variable, server.address())
+    address = f"http://{host}:1/team"  # nobody is there: only a proxy could answer
+    secret = SecretStr(SECRETS["key"])
+    assert isinstance(await failure(client_of(address, secret)), BackendConnectionError)
+    async with AnthropicAPI(address, api_key=secret, retrier=one_attempt()) as backend:
+        assert isinstance(await error_of(backend, chat("hi")), BackendConnectionError)
+    async with AnthropicAPI("http://gpu-box.invalid", api_key=None, retrier=one_attempt()) as backend:
+        assert type(await error_of(backend, chat("hi"))) is ResponseFormatError  # of the proxy
+    assert [seen.headers["host"] for seen in server.seen] == ["gpu-box.invalid"]
+
+
+def one_attempt() -> Retrier:
+    return Naps().retrier(RetryPolicy(max_attempts=1, max_away_seconds=0.0))
 
 
 @pytest.mark.parametrize(
