@@ -19,12 +19,21 @@ class Address:
     """Where a server is, and what it takes to get in besides a key."""
 
     base_url: str = field(repr=False)
-    """Also with a path. `user:password@` in it is sent as basic authorization and never shown."""
+    """Also with a path, but without a query. `user:password@` in it is sent as basic authorization and never
+    shown."""
     headers: Headers = field(default_factory=dict[str, SecretStr | str], repr=False)
     """Sent with every request; never shown."""
     verify: bool | Path = True
     """Whose certificates are trusted: those of the usual authorities (True), of the authorities in a file,
     or all (False)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a base URL with a query.
+
+        Raises:
+            ValueError: It has one.
+        """
+        refuse_query(self.base_url)
 
 
 def address_of(place: str | Address) -> Address:
@@ -52,6 +61,26 @@ def sent_headers(address: Address, api_key: SecretStr | None) -> dict[str, str]:
     return plain
 
 
+def refuse_query(address: str) -> None:
+    """Refuse what would be lost, or would end up in the middle, when a path is added to the address.
+
+    Raises:
+        ValueError: It has a query or a fragment, which often is a key; the message does not show it.
+    """
+    if "?" in address or "#" in address:
+        raise ValueError("a base URL has no query (? or #); give a key as API key or as header")
+
+
+def secrets_of(address: Address, api_key: SecretStr | None) -> set[str]:
+    """Return what nobody may be shown of the way in: the key, the headers' values, the URL's credentials."""
+    # A server may repeat a whole header, what comes after "Bearer", or what that is the Base64 of.
+    values = sent_headers(address, api_key).values()
+    tokens = {value.rpartition(" ")[2] for value in values}
+    pairs = {_decoded(value[6:]) for value in values if value[:6].lower() == "basic "}
+    passwords = {pair.partition(":")[2] or pair.partition(":")[0] for pair in pairs}
+    return {*values, *tokens, *pairs, *passwords}
+
+
 def split_addresses(text: str) -> tuple[str, ...]:
     """Take several addresses apart that are written with commas between them."""
     return tuple(re.split(r"\s*,\s*", text))
@@ -69,17 +98,18 @@ def without_credentials(address: str) -> str:
 
 
 def masked(address: str) -> str:
-    """Return the address as a message may show it: with `***` for `user:password`.
+    """Return the address as a message may show it: with `***` for `user:password` and for a query.
 
     What cannot be taken apart is masked up to its last `@`.
 
     Examples:
-        >>> masked("ftp://me:secret@host/x")
-        'ftp://***@host/x'
+        >>> masked("ftp://me:secret@host/x?key=secret")
+        'ftp://***@host/x?***'
     """
     head, at, tail = address.rpartition("@")
+    tail = re.sub(r"([?#]).*", rf"\1{MASK}", tail, flags=re.DOTALL)
     if not at:
-        return address
+        return tail
     scheme, separator, _ = head.partition("://")
     return f"{scheme}://{MASK}@{tail}" if separator else f"{MASK}@{tail}"
 
@@ -116,6 +146,13 @@ def direct_mounts(base_url: str) -> dict[str, None]:
     host = urlsplit(base_url).hostname or ""
     pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
     return {pattern: None} if is_loopback(base_url) else {}
+
+
+def _decoded(base64_text: str) -> str:
+    try:
+        return base64.b64decode(base64_text).decode()
+    except ValueError:
+        return ""
 
 
 def _host(parts: SplitResult) -> str:

@@ -10,7 +10,14 @@ import anthropic
 import httpx2
 from pydantic import SecretStr
 
-from backends.addresses import Address, address_of, direct_mounts, sent_headers, without_credentials
+from backends.addresses import (
+    Address,
+    address_of,
+    direct_mounts,
+    secrets_of,
+    sent_headers,
+    without_credentials,
+)
 from backends.base import Hooks
 from backends.errors import (
     AWAY,
@@ -24,6 +31,7 @@ from backends.external_api import ExternalAPI
 from backends.failures import CONNECT_SECONDS, connection_error, status_error, timeout_error, trust
 from backends.guard import GLANCE_SECONDS
 from backends.limiting import Limiter, Limits
+from backends.masking import Mask
 from backends.messages import Label, Message, Request, Response, Usage
 from backends.replies import Part, Text, TokenCount, read_json, read_part
 from backends.retrying import Retrier
@@ -69,6 +77,7 @@ class AnthropicAPI(ExternalAPI):
     ) -> None:
         address = address_of(base_url)
         root = without_credentials(address.base_url).rstrip("/").removesuffix("/v1")
+        self._mask = Mask(secrets_of(address, api_key))
         self._client = _AsyncClient(
             base_url=root,
             headers=sent_headers(address, api_key),
@@ -102,7 +111,8 @@ class AnthropicAPI(ExternalAPI):
                     body=body,
                     options={"headers": {"anthropic-version": version}},
                 )
-            response, told.usage = parse(read_json(reply.content, self.root))
+            with self._mask.errors():
+                response, told.usage = parse(read_json(reply.content, self.root))
         return response, told.usage
 
     async def _is_there(self) -> bool:
@@ -120,17 +130,18 @@ class AnthropicAPI(ExternalAPI):
 
     @contextmanager
     def _errors(self, *, sampled: bool) -> Generator[None]:
-        try:
-            yield
-        except anthropic.APITimeoutError as error:
-            raise timeout_error(self.root, error) from error
-        except anthropic.APIConnectionError as error:
-            raise connection_error(self.root, error) from error
-        except anthropic.APIStatusError as error:
-            words = _server_words(error)
-            if sampled and any(name in words for name in SAMPLING):
-                words += "; to this model's own sampling, temperature=1 and top_p=1, it answers"
-            raise status_error(error.status_code, words, error.response.headers) from error
+        with self._mask.errors():
+            try:
+                yield
+            except anthropic.APITimeoutError as error:
+                raise timeout_error(self.root, error) from error
+            except anthropic.APIConnectionError as error:
+                raise connection_error(self.root, error) from error
+            except anthropic.APIStatusError as error:
+                words = self._mask(_server_words(error))  # before more is said after a cut
+                if sampled and any(name in words for name in SAMPLING):
+                    words += "; to this model's own sampling, temperature=1 and top_p=1, it answers"
+                raise status_error(error.status_code, words, error.response.headers) from error
 
 
 class _AsyncClient(anthropic.AsyncAnthropic):

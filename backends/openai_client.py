@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Self, cast
 
 from pydantic import SecretStr
 
-from backends.addresses import Address, address_of, sent_headers, without_credentials
+from backends.addresses import Address, address_of, secrets_of, sent_headers, without_credentials
 from backends.errors import AWAY, BackendError, BackendTimeoutError
 from backends.failures import connection_error, status_error, timeout_error, trust
+from backends.masking import Mask
 from backends.replies import read_json
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class OpenAIClient:
     def __init__(self, base_url: str | Address, *, api_key: SecretStr | None, timeout_seconds: float) -> None:
         self._address = address_of(base_url)
         self.root = without_credentials(self._address.base_url).rstrip("/").removesuffix("/v1")
-        sent_headers(self._address, api_key)  # before anything waits for an answer
+        self.mask = Mask(secrets_of(self._address, api_key))  # before anything waits for an answer
         self._trust = trust(self._address.verify)
         self._api_key = api_key
         self._timeout_seconds = timeout_seconds
@@ -148,14 +149,15 @@ class OpenAIClient:
     def _errors(self) -> Generator[None]:
         import openai  # noqa: PLC0415 - see above
 
-        try:
-            yield
-        except openai.APITimeoutError as error:
-            raise timeout_error(self.root, error) from error
-        except openai.APIConnectionError as error:
-            raise connection_error(self.root, error) from error
-        except openai.APIStatusError as error:
-            raise _status_error(error) from error
+        with self.mask.errors():
+            try:
+                yield
+            except openai.APITimeoutError as error:
+                raise timeout_error(self.root, error) from error
+            except openai.APIConnectionError as error:
+                raise connection_error(self.root, error) from error
+            except openai.APIStatusError as error:
+                raise _status_error(error) from error
 
 
 def _response_type() -> "type[httpx2.Response]":

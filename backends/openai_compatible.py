@@ -70,8 +70,9 @@ class OpenAICompatible(ExternalAPI):
             body = for_openai(body) if self._is_openai else body
         async with exchange(self.hooks, self.root, path, 1) as told:
             reply = await self._client.post(path, body)
-            refuse_error(reply)
-            (response,), told.usage = parse([request], reply)
+            with self._client.mask.errors():
+                refuse_error(reply)
+                (response,), told.usage = parse([request], reply)
         return response, told.usage
 
     async def _is_there(self) -> bool:

@@ -321,7 +321,8 @@ class VLLMServer:
         try:
             async with self._until_hung_up():
                 reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
-            responses, usage = parse(requests, reply.content)
+            with self._client.mask.errors():
+                responses, usage = parse(requests, reply.content)
         except BackendError as error:
             self.limit.failed(permit, error)
             self._breaker.failed(error)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backends.addresses import credentials_header, masked, split_addresses, without_credentials
+from backends.addresses import credentials_header, masked, refuse_query, split_addresses, without_credentials
 from backends.failures import trust
 from backends.headers import check_headers
 from backends.limiting import Limits
@@ -52,6 +52,7 @@ def _sendable(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
 def _http(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("an address starts with http:// or https://")
+    refuse_query(value)
     return value
 
 
@@ -61,6 +62,7 @@ def _all_http(value: str) -> str:
         if not address.startswith(("http://", "https://")):
             which = f"{masked(address)!r}: " if len(addresses) > 1 else ""
             raise ValueError(f"{which}an address starts with http:// or https://")
+        refuse_query(address)
         if address in addresses[:place]:
             raise ValueError(f"the address {masked(address)!r} is there twice")
     if len(addresses) > 1 and any(credentials_header(address) for address in addresses):

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from backends.addresses import Address, is_loopback
+from backends.addresses import Address, is_loopback, secrets_of
 from backends.anthropic_api import AnthropicAPI
 from backends.errors import (
     BackendConnectionError,
@@ -25,6 +25,7 @@ from backends.errors import (
     CertificateError,
     ResponseFormatError,
 )
+from backends.masking import Mask
 from backends.openai_client import OpenAIClient
 from backends.openai_compatible import OpenAICompatible
 from backends.retrying import Retrier, RetryPolicy
@@ -50,6 +51,7 @@ class Echo(Served):
         routes = [
             Route("/away/{rest:path}", self._redirect, methods=methods),
             Route("/fails/{rest:path}", self._fail, methods=methods),
+            Route("/repeats/{how}/{rest:path}", self._repeat, methods=methods),
         ]
         # Also for what a proxy is asked, which is a whole address.
         super().__init__(Starlette(routes=routes, exception_handlers={404: self._echo}), **options)
@@ -69,6 +71,24 @@ class Echo(Served):
     async def _fail(self, request: Request) -> Response:
         self.seen.append(request)
         return JSONResponse({"error": {"message": "no"}}, status_code=500)
+
+    async def _repeat(self, request: Request) -> Response:
+        """Say in an error, or in what is no answer, what came in the headers."""
+        self.seen.append(request)
+        how = request.path_params["how"]
+        words = " and ".join([request.headers["authorization"], request.headers["x-token"]])
+        if how.isdecimal():
+            return JSONResponse({"error": {"message": words}}, status_code=int(how))
+        if how == "cut":  # as we cut long words
+            long = {"message": "x" * (500 - len(words) + 1) + words}
+            return JSONResponse({"error": long, "type": words}, status_code=200)
+        if how == "text":
+            return Response("x" * (500 - len(words) + 1) + words, status_code=502)
+        message = {"content": None, "refusal": words}
+        refused = {"index": 0, "message": message, "finish_reason": words if how == "reason" else "stop"}
+        anthropic: dict[str, object] = {"type": "message", "model": "m", "content": [], "stop_reason": words}
+        usage = {"prompt_tokens": 1, "input_tokens": 1, "output_tokens": 1}
+        return JSONResponse({**anthropic, "choices": [refused], "usage": usage})
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +357,8 @@ def test_loopback_addresses_are_this_machine(base_url: str, expected: bool) -> N
 
 # --- secrets --------------------------------------------------------------------------------------------
 
+REPEATS = [f"/repeats/{how}" for how in ("401", "500", "cut", "text", "reason", "refusal")]
+
 Make = Callable[..., OpenAIClient | OpenAICompatible | AnthropicAPI | VLLMServer]
 
 
@@ -345,7 +367,7 @@ def openai_client(address: Address, **given: Any) -> OpenAIClient:  # noqa: ANN4
 
 
 @pytest.mark.parametrize("make", [openai_client, OpenAICompatible, AnthropicAPI, VLLMServer])
-@pytest.mark.parametrize("fate", ["", "/fails", "/away", "refused", "untrusted", "cut off"])
+@pytest.mark.parametrize("fate", ["", "/fails", "/away", "refused", "untrusted", "cut off", *REPEATS])
 @pytest.mark.parametrize("by", ["key", "password"])
 async def test_no_secret_is_in_anything_that_is_logged_raised_or_shown(
     server: Echo,
@@ -385,7 +407,7 @@ async def test_no_secret_is_in_anything_that_is_logged_raised_or_shown(
     basic = base64.b64encode(f"me:{SECRETS['password']}".encode()).decode()
     assert records
     assert not [text for text in shown + records for secret in (*SECRETS.values(), basic) if secret in text]
-    if fate in ("", "/fails"):  # else this test would hold of a client that sends nothing
+    if fate in ("", "/fails", *REPEATS):  # else this test would hold of a client that sends nothing
         sent = server.seen[0].headers
         assert sent["x-token"] == SECRETS["header"]
         assert sent["authorization"] == (f"Basic {basic}" if credentials else f"Bearer {SECRETS['key']}")
@@ -393,3 +415,30 @@ async def test_no_secret_is_in_anything_that_is_logged_raised_or_shown(
 
 def _traces_of(error: BackendError) -> list[str]:
     return [repr(error), *traceback.format_exception(error), repr(pickle.dumps(error)), repr(vars(error))]
+
+
+@pytest.mark.parametrize("base_url", ["http://host/v1?key=very-secret", "http://host#very-secret"])
+@pytest.mark.parametrize("make", [openai_client, OpenAICompatible, AnthropicAPI, VLLMServer])
+def test_an_address_with_a_query_is_refused_without_showing_it(make: Make, base_url: str) -> None:
+    with pytest.raises(ValueError, match="give a key as API key or as header") as caught:
+        make(Address(base_url=base_url), api_key=None)
+    assert "very-secret" not in "".join(traceback.format_exception_only(caught.value))
+
+
+def test_a_secret_is_hidden_however_it_is_written() -> None:
+    mask = Mask(secrets_of(Address(base_url="http://me:p%40ss%22w@host"), None))
+    basic = base64.b64encode(b'me:p@ss"w').decode()
+    for written in ('p@ss"w', 'p@ss\\"w', "p%40ss%22w", basic, f"Basic {basic}"):
+        assert mask(f"the {written} is bad") == "the *** is bad"
+    assert mask(f"cut: {basic[:-3]}") == "cut: ***"
+    assert Mask(["", "a"])("a word") == "a word"
+
+
+def test_what_follows_bearer_is_hidden_too() -> None:
+    address = Address(base_url="http://host", headers={"Authorization": "Bearer tok-en"})
+    assert Mask(secrets_of(address, None))("the tok-en is bad") == "the *** is bad"
+
+
+async def test_the_cause_of_an_error_is_kept_where_it_shows_no_secret(server: Echo) -> None:
+    harmless = await failure(client_of(server.address(path="/fails"), SecretStr(SECRETS["key"])))
+    assert harmless.__cause__ is not None

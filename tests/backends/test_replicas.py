@@ -22,6 +22,7 @@ from backends.errors import (
     ServerError,
     ServerGoneError,
 )
+from backends.masking import Mask
 from backends.messages import Request, Response
 from backends.openai_client import OpenAIClient, Reply
 from backends.rendezvous import PREFIX_CHARACTERS, prefix_group, ranked
@@ -414,6 +415,7 @@ class Memory(OpenAIClient):
     """A server without a network: what it does to each list is said beforehand, afterwards it answers."""
 
     def __init__(self, name: str, script: Sequence[str] = ()) -> None:
+        self.mask = Mask(())
         self.root = f"http://{name}"  # and no client, which takes longer to make than a test
         self.script = list(script)
         self.healthy_after = 0  # looks

@@ -1,6 +1,7 @@
 """Where settings come from, and what is said about a bad one."""
 
 import json
+import traceback
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,18 @@ def test_bad_address_names_the_variable_and_shows_it(
     assert f"VLLM_BASE_URL={address!r}" in str(caught.value)
     assert "an address starts with http:// or https://" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["VLLM_BASE_URL", "OPENAI_BASE_URL"])
+@pytest.mark.parametrize("address", ["http://host/v1?key=very-secret", "ftp://host?key=very-secret"])
+def test_an_address_with_a_query_is_refused_without_showing_it(
+    nothing: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+) -> None:
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(nothing)
+    assert variable in str(caught.value)
+    assert "very-secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_several_addresses_are_several_servers(nothing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
