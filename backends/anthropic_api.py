@@ -22,6 +22,7 @@ from backends.base import Hooks
 from backends.errors import (
     AWAY,
     BackendError,
+    BackendTimeoutError,
     BadRequestError,
     ContentFilterError,
     ResponseFormatError,
@@ -122,7 +123,7 @@ class AnthropicAPI(ExternalAPI):
                     "/v1/models", cast_to=httpx2.Response, options={"timeout": GLANCE_SECONDS}
                 )
         except BackendError as error:
-            return not isinstance(error, AWAY)
+            return not isinstance(error, (*AWAY, BackendTimeoutError))
         return True
 
     async def _close(self) -> None:

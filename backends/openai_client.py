@@ -130,7 +130,7 @@ class OpenAIClient:
         try:
             await self.text(path, timeout_seconds=timeout_seconds)
         except BackendError as error:
-            return not isinstance(error, AWAY) and not isinstance(error, BackendTimeoutError)
+            return not isinstance(error, (*AWAY, BackendTimeoutError))
         return True
 
     async def text(self, path: str, *, timeout_seconds: float) -> str:

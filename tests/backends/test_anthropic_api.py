@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
+from backends import anthropic_api
 from backends.anthropic_api import AnthropicAPI, body_of, parse
 from backends.errors import (
     AuthenticationError,
@@ -24,6 +28,7 @@ from backends.limiting import Limits
 from backends.messages import Label, Message, Request, Response, Role, Usage
 from backends.retrying import RetryPolicy
 from tests.fake_anthropic import FakeAnthropic, Fault
+from tests.fake_vllm import listen
 from tests.helpers import (
     Naps,
     arrivals_of,
@@ -35,6 +40,7 @@ from tests.helpers import (
     sampling,
     scoring,
 )
+from tests.serving import Served
 
 FAST = Limits(requests_per_minute=1_000_000, max_in_flight=4)
 
@@ -310,3 +316,23 @@ async def test_the_key_is_sent_and_none_of_the_environment(
         assert type(await error_of(backend, chat("hi"))) is AuthenticationError
     assert "sk-ant-other" not in json.dumps([dict(seen.headers) for seen in server.seen])
     assert "sk-ant-header" not in json.dumps([dict(seen.headers) for seen in server.seen])
+
+
+async def test_an_api_that_takes_connections_and_says_nothing_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(anthropic_api, "GLANCE_SECONDS", 0.05)
+    with listen() as frozen:
+        address = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        async with AnthropicAPI(address, api_key=None) as backend:
+            assert not await cast("Any", backend)._is_there()
+
+
+@pytest.mark.parametrize(("status", "is_there"), [(401, True), (404, True), (500, True), (529, False)])
+async def test_any_answer_but_overloaded_is_a_sign_of_life(status: int, is_there: bool) -> None:  # noqa: FBT001
+    async def says(_: object) -> JSONResponse:
+        return JSONResponse({"error": {"message": "no"}}, status_code=status)
+
+    with Served(Starlette(routes=[Route("/v1/models", says)])) as served:
+        async with AnthropicAPI(f"http://127.0.0.1:{served.port}", api_key=None) as backend:
+            assert await cast("Any", backend)._is_there() is is_there
