@@ -43,6 +43,9 @@ SECRETS = {
 }
 
 
+Make = Callable[..., OpenAIClient | OpenAICompatible | AnthropicAPI | VLLMServer]
+
+
 class Echo(Served):
     """Answers every request with what it saw of it, whatever the path."""
 
@@ -124,6 +127,10 @@ def server(shared_echo: Echo) -> Echo:
 
 def client_of(base_url: str, api_key: SecretStr | None = None, **way_in: Any) -> OpenAIClient:  # noqa: ANN401
     return OpenAIClient(Address(base_url=base_url, **way_in), api_key=api_key, timeout_seconds=20.0)
+
+
+def one_attempt() -> Retrier:
+    return Naps().retrier(RetryPolicy(max_attempts=1, max_away_seconds=0.0))
 
 
 async def failure(client: OpenAIClient) -> BackendError:
@@ -281,6 +288,18 @@ async def test_a_redirect_is_not_followed_for_it_would_take_the_headers_along(se
     assert [seen.url.path for seen in server.seen] == ["/away/v1/completions"]
 
 
+@pytest.mark.parametrize("make", [OpenAICompatible, AnthropicAPI, VLLMServer])
+async def test_no_backend_follows_a_redirect(server: Echo, make: Make) -> None:
+    address = Address(base_url=server.address(path="/away"), headers={"X-Token": "abc"})
+    async with make(address, api_key=None, retrier=one_attempt()) as backend:
+        assert not isinstance(backend, OpenAIClient)
+        error = await error_of(backend, chat("hi"))
+    assert type(error) is BadRequestError
+    assert "HTTP 307" in str(error)
+    assert server.seen
+    assert all(seen.url.path.startswith("/away/") for seen in server.seen)
+
+
 async def test_variables_for_openai_are_not_sent_to_other_servers(
     server: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,10 +354,6 @@ async def test_no_proxy_is_shown_what_is_for_this_machine(
     assert [seen.headers["host"] for seen in server.seen] == ["gpu-box.invalid"]
 
 
-def one_attempt() -> Retrier:
-    return Naps().retrier(RetryPolicy(max_attempts=1, max_away_seconds=0.0))
-
-
 @pytest.mark.parametrize(
     ("base_url", "expected"),
     [
@@ -358,8 +373,6 @@ def test_loopback_addresses_are_this_machine(base_url: str, expected: bool) -> N
 # --- secrets --------------------------------------------------------------------------------------------
 
 REPEATS = [f"/repeats/{how}" for how in ("401", "500", "cut", "text", "reason", "refusal")]
-
-Make = Callable[..., OpenAIClient | OpenAICompatible | AnthropicAPI | VLLMServer]
 
 
 def openai_client(address: Address, **given: Any) -> OpenAIClient:  # noqa: ANN401 - any argument

@@ -316,6 +316,22 @@ async def test_how_labels_are_scored_is_asked_once_and_stored(place: Workplace) 
     assert backend.looked == 3
 
 
+async def test_labels_without_token_ids_are_not_stored_since_a_newer_server_may_do_better(
+    place: Workplace,
+) -> None:
+    class OlderServer(CountingLabels):
+        async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
+            exact = await super().find_labels(model, texts)
+            return exact if self.looked > 1 else tuple(Label(text=text) for text in texts)
+
+    generate = Generator(backend=(backend := OlderServer(echo)), lookup=Lookup(place.store))
+    assert await generate.find_labels("tiny", ["True"]) == (Label(text="True"),)
+    assert list(place.store.keys()) == []
+    assert await generate.find_labels("tiny", ["True"]) == (Label(text="True", token_ids=(0,)),)
+    await generate.find_labels("tiny", ["True"])
+    assert backend.looked == 2
+
+
 async def test_labels_by_text_ask_nobody(place: Workplace) -> None:
     backend = CountingLabels(echo)
     generate = Generator(backend=backend, lookup=Lookup(place.store))
