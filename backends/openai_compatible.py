@@ -70,6 +70,7 @@ class OpenAICompatible(ExternalAPI):
             body = for_openai(body) if self._is_openai else body
         async with exchange(self.hooks, self.root, path, 1) as told:
             reply = await self._client.post(path, body)
+            told.usage = wire.reported_usage(reply, 1)  # what is of no use may have cost something, too
             with self._client.mask.errors():
                 refuse_error(reply)
                 (response,), told.usage = parse([request], reply)

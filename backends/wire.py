@@ -267,6 +267,19 @@ class _ChatReply(Part):
     system_fingerprint: Text | None = None
 
 
+class _AnyReply(Part):
+    usage: _Tokens | None = None
+
+
+def reported_usage(payload: object, prompts: int) -> Usage:
+    """Return what a reply says that it cost, also where the reply is of no use otherwise."""
+    try:
+        tokens = _AnyReply.model_validate(payload).usage
+    except ValidationError:
+        return Usage()
+    return tokens.usage(prompts) if tokens else Usage()
+
+
 class _Finish(Part):
     finish_reason: str | None = None
 

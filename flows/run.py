@@ -104,7 +104,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             lookup=Lookup(seen, parameters.cache_mode),
             leases=NoLeases() if estimator else leases,  # others must not wait for answers that are made up
             journal=journal,
-            budget=_budget(parameters),
+            budget=Budget() if estimator else _budget(parameters),
             cost_of=cost_of(next(iter(prices.values()))),
             keep_text=parameters.keep_prompts,
         )
@@ -112,11 +112,10 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         if parameters.fallback and not estimator:
             other = parse_model(parameters.fallback)
             stand_in = await open_backend(other.provider)
-            stand_in.hooks.on_exchange = generator.record
+            second = replace(generator, backend=stand_in, tally=Tally(), cost_of=cost_of(prices[str(other)]))
+            stand_in.hooks.on_exchange = second.record
             generator.fallback = Fallback(
-                generator=replace(
-                    generator, backend=stand_in, tally=Tally(), cost_of=cost_of(prices[str(other)])
-                ),
+                generator=second,
                 name=str(other),
                 translate=partial(_put_to, other, settings),
             )

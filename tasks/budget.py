@@ -47,7 +47,8 @@ class Budget:
     """
 
     max_requests: int | None = None
-    """Questions sent to a model; answers from the store are free, and so are retries."""
+    """Questions sent to a model; answers from the store are free. One whose answer is of no use counts as
+    often as it was sent; the retries of a list that is under way are not stopped."""
     max_tokens: int | None = None
     """Tokens in and out."""
     max_cost_usd: float | None = None
@@ -80,13 +81,31 @@ class Budget:
             self._on_its_way += expected
         return len(requests)
 
-    def settle(self, requests: Sequence[Request], usage: Usage, cost_of: CostOf = free) -> None:
-        """Put what answers have cost in place of what was reserved for them."""
+    def settle(self, answered: Sequence[Request], usage: Usage, cost_of: CostOf = free) -> None:
+        """Put what answers have cost in place of what was reserved for them.
+
+        Where the server does not say it, what was reserved is taken for spent.
+        """
+        reserved = self.release(answered)
+        if answered and not usage.input_tokens:
+            self._spent += reserved
+            return
         self._spent += _Amount(usage.input_tokens + usage.output_tokens, cost_of(usage))
         self._input_tokens += usage.input_tokens
+        self._characters += sum(len(prompt_text(request)) for request in answered)
+
+    def waste(self, prompts: int, usage: Usage, cost_of: CostOf = free) -> None:
+        """Count an HTTP request that the server worked on, and whose answers are of no use."""
+        self.requests += prompts
+        self._spent += _Amount(usage.input_tokens + usage.output_tokens, cost_of(usage))
+
+    def release(self, requests: Sequence[Request]) -> _Amount:
+        """Drop what is reserved for requests that are on their way no more; say how much it was."""
+        amount = _Amount()
         for request in requests:
-            self._on_its_way -= self._reserved.pop(id(request), _Amount())
-            self._characters += len(prompt_text(request))
+            amount += self._reserved.pop(id(request), _Amount())
+        self._on_its_way -= amount
+        return amount
 
     def refusal(self) -> BudgetSpentError:
         """Say which limits there are, what was spent of them, and what to do."""

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field, replace
 import anyio.to_thread
 
 from backends.base import Arrival, Backend, Exchange, Outcome
-from backends.errors import BackendConnectionError, BackendError
+from backends.errors import (
+    AbortedError,
+    BackendError,
+    BackendTimeoutError,
+    ContentFilterError,
+    LostLogprobsError,
+    ResponseFormatError,
+    ServerGoneError,
+)
 from backends.messages import Label, Request, Response
 from cache.journal import Journal, NoJournal
 from cache.keys import Key, make_key
@@ -23,6 +31,14 @@ from tasks.single_flight import Landed, SingleFlight
 from tasks.tally import Tally
 
 Landings = Mapping[Key, Landed]
+
+WORKED_IN_VAIN = frozenset(
+    kind.__name__
+    for kind in (
+        AbortedError, BackendTimeoutError, ContentFilterError, LostLogprobsError, ResponseFormatError
+    )
+)  # fmt: skip
+"""Outcomes of HTTP requests that a server has most likely worked on, and may want money for."""
 
 
 @dataclass(kw_only=True)
@@ -123,34 +139,51 @@ class Generator:
         return labels
 
     def record(self, exchange: Exchange) -> None:
-        """Write an HTTP request into the journal."""
+        """Write an HTTP request into the journal, and count it if it was worked on in vain."""
         self.journal.write([request_row(exchange)])
+        if exchange.outcome in WORKED_IN_VAIN:
+            self.budget.waste(exchange.prompts, exchange.usage, self.cost_of)
 
     async def _ask(
         self, missing: Sequence[KeyedRequest], purpose: str
     ) -> AsyncGenerator[dict[Key, Outcome], None]:
         admitted = self.budget.admit([one.request for one in missing], self.cost_of)
-        if refused := missing[admitted:]:
-            refusal = self.budget.refusal()
-            self.tally.failed += len(refused)
-            self._write_asked(dict.fromkeys(refused, refusal), purpose, 0.0)
-            yield {one.key: refusal for one in refused}
         sent = missing[:admitted]
-        started = time.monotonic()
-        done = 0
-        asked = self.backend.answer([one.request for one in sent])
-        with self._waiting():
-            async with aclosing(asked) as arrivals:
+        under_way = {one.key: one.request for one in sent}
+        try:
+            if refused := missing[admitted:]:
+                refusal = self.budget.refusal()
+                self.tally.failed += len(refused)
+                self._write_asked(dict.fromkeys(refused, refusal), purpose, 0.0)
+                yield {one.key: refusal for one in refused}
+            started = time.monotonic()
+            async with aclosing(self._arrivals([one.request for one in sent])) as arrivals:
                 async for arrival in arrivals:
                     arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
-                    good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
-                    await anyio.to_thread.run_sync(self._keep, good)
-                    self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
-                    self.budget.settle([one.request for one in arrived], arrival.usage, self.cost_of)
-                    self._write_asked(arrived, purpose, time.monotonic() - started)
-                    done += len(arrived)
-                    self.watch(purpose, done, len(sent))
+                    await self._land(arrived, arrival, purpose, time.monotonic() - started)
+                    for one in arrived:
+                        del under_way[one.key]
+                    self.watch(purpose, len(sent) - len(under_way), len(sent))
                     yield {one.key: outcome for one, outcome in arrived.items()}
+        finally:
+            self.budget.release(list(under_way.values()))  # nobody waits for them any more
+
+    async def _arrivals(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+        with self._waiting():
+            async with aclosing(self.backend.answer(requests)) as arrivals:
+                async for arrival in arrivals:
+                    yield arrival
+
+    async def _land(
+        self, arrived: Mapping[KeyedRequest, Outcome], arrival: Arrival, purpose: str, seconds: float
+    ) -> None:
+        """Store what arrived, and then write everything down."""
+        good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
+        await anyio.to_thread.run_sync(self._keep, good)
+        self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
+        self.budget.settle([one.request for one in good], arrival.usage, self.cost_of)
+        self.budget.release([one.request for one in arrived])
+        self._write_asked(arrived, purpose, seconds)
 
     @contextmanager
     def _waiting(self) -> collections.abc.Generator[None]:
@@ -170,7 +203,7 @@ class Generator:
     ) -> list[Outcome]:
         """Have the fallback answer what failed because the server is gone."""
         fallback = self.fallback
-        gone = [place for place, one in enumerate(outcomes) if isinstance(one, BackendConnectionError)]
+        gone = [place for place, one in enumerate(outcomes) if isinstance(one, ServerGoneError)]
         if fallback is None or not gone:
             return list(outcomes)
         asked = [fallback.translate(keyed[place].request) for place in gone]

@@ -35,6 +35,9 @@ def test_an_estimate_sends_nothing_and_a_budget_stops_a_run_that_goes_on_when_it
         assert stopped.state == "Failed"
         assert "max_requests (30)" in stopped.message
         assert len(asked_of(fake.stats())) <= 30
+        # Under the keys that the run will have, since the weights are known by now; nothing of it stays.
+        process.run(place, {**PARAMETERS, "estimate": True, "max_requests": 1}).require_completed()
+        assert len(asked_of(fake.stats())) <= 30
 
         whole = process.run(place, PARAMETERS).require_completed()
         asked = asked_of(fake.stats())

@@ -1,18 +1,23 @@
 """A run stops before it passes a limit, and what was answered by then is kept."""
 
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.messages import Response, Usage
-from backends.scripted import Scripted
+from backends.base import Arrival, Exchange
+from backends.messages import Request, Response, Usage
+from backends.scripted import Scripted, echo
 from cache.disk_store import DiskStore
 from cache.lookup import Lookup
 from tasks.budget import Budget, BudgetSpentError
 from tasks.generate import Generator
+from tasks.keys import key_requests
 from tests.helpers import completion, completions, sampling
+from tests.tasks.icm.made_up import MemoryStore
 
 
 def dollars(usage: Usage) -> float:
@@ -87,3 +92,58 @@ async def test_a_run_that_stops_can_go_on_where_it_was(tmp_path: Path) -> None:
     assert again.tally.hits == 4
     assert len(backend.asked) == 10
     store.close()
+
+
+async def test_what_a_server_does_not_tell_is_counted_as_expected(tmp_path: Path) -> None:
+    budget = Budget(max_tokens=100, max_cost_usd=1.0)
+    backend = Scripted(lambda _: Response(text="no usage", finish_reason="stop"))
+    store = DiskStore(tmp_path)
+    generator = Generator(backend=backend, lookup=Lookup(store), budget=budget, cost_of=dollars)
+    requests = [completion(f"{number:030}", sampling=sampling(9)) for number in range(10)]  # 11 and 9 tokens
+    outcomes = [await generator.outcomes(key_requests([request])) for request in requests]
+    assert [isinstance(one, Response) for [one] in outcomes] == [True] * 5 + [False] * 5
+    assert (budget.tokens, budget.cost_usd) == (100, pytest.approx(5 * (11 + 90) / 1e6))
+    store.close()
+
+
+async def test_what_a_cancelled_call_had_reserved_is_free_again(tmp_path: Path) -> None:
+    started = asyncio.Event()
+
+    class Silent(Scripted):
+        async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+            del requests
+            started.set()
+            await asyncio.Event().wait()
+            yield Arrival(outcomes=())
+
+    budget = Budget(max_tokens=100)
+    store = DiskStore(tmp_path)
+    silent = Silent(lambda _: Response(text="", finish_reason="stop"))
+    generator = Generator(backend=silent, lookup=Lookup(store), budget=budget)
+    requests = [completion(f"{number:030}", sampling=sampling(9)) for number in range(5)]
+    call = asyncio.ensure_future(generator(requests))
+    await started.wait()
+    assert budget.admit(requests[:1]) == 0
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert budget.admit(requests) == 5
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"), [("ResponseFormatError", True), ("RateLimitError", False), ("ok", False)]
+)
+def test_answers_of_no_use_count_as_often_as_they_were_sent(outcome: str, counts: bool) -> None:  # noqa: FBT001
+    budget = Budget(max_requests=4)
+    generator = Generator(
+        backend=Scripted(echo), lookup=Lookup(MemoryStore()), budget=budget, cost_of=dollars
+    )
+    usage = Usage(input_tokens=500, output_tokens=50)
+    generator.record(
+        Exchange(
+            server="s", path="/v1", prompts=4, seconds=1.0, outcome=outcome, status_code=200, usage=usage
+        )
+    )
+    assert budget.admit(completions(1)) == (0 if counts else 1)
+    assert (budget.tokens, budget.cost_usd) == ((550, pytest.approx(0.001)) if counts else (0, 0.0))
