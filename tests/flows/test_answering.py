@@ -1,5 +1,8 @@
 """Facts about who answers a run."""
 
+import logging
+from pathlib import Path
+
 import pytest
 
 from backends.errors import BackendConnectionError
@@ -7,9 +10,11 @@ from backends.openai_compatible import OpenAICompatible
 from backends.replicas import Replicas
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from flows.answering import first_error, open_backend, served_model, server_gone
+from cache.disk_store import DiskStore
+from flows.answering import first_error, identify, open_backend, served_model, server_gone
 from flows.parameters import ICMParameters
 from flows.settings import Settings, SettingsError
+from tasks.identity import WeightsChangedError
 from tests.fake_vllm import FakeVLLM
 
 VLLM = ICMParameters()
@@ -62,3 +67,20 @@ def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
     assert told.startswith("no connection to x;")
     assert variable in told
     assert "stored" in told
+
+
+async def test_other_weights_behind_a_server_that_was_away_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.answering.get_run_logger", lambda: logging.getLogger("a run"))
+    store = DiskStore(tmp_path)
+    with FakeVLLM(models=["one"]) as fake:
+        settings = Settings().model_copy(update={"base_url": fake.base_url})
+        async with open_backend(VLLM, settings) as backend:
+            await identify(VLLM, settings, backend, store)
+            await backend.hooks.on_contact()
+            await backend.hooks.on_contact()  # it was away, and came back as it was
+            fake.config(weight_noise=1.0)
+            with pytest.raises(WeightsChangedError, match="other weights"):
+                await backend.hooks.on_contact()
+    store.close()
