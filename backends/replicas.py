@@ -196,6 +196,14 @@ class Replicas:
         """
         return await self._ask_any(lambda server: server.find_labels(model, texts))
 
+    async def count_tokens(self, request: Request) -> int:
+        """Count the tokens of a prompt or a conversation, at any server that is there.
+
+        Raises:
+            BackendError: No server can be asked.
+        """
+        return await self._ask_any(lambda server: server.count_tokens(request))
+
     async def capabilities(self) -> Capabilities:
         """Return what the servers serve and what they can do, which is the same for all.
 

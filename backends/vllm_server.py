@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Self, cast
@@ -164,6 +164,20 @@ class VLLMServer:
         if file:
             return await anyio.to_thread.run_sync(labels_from_tokenizer, file, texts)
         return await labels_from_spellings(lambda text: self._tokenize(model, text), texts)
+
+    async def count_tokens(self, request: Request) -> int:
+        """Count the tokens of a prompt, or of a conversation in the model's chat template; computes nothing.
+
+        Raises:
+            BackendError: The server cannot be asked, or has no chat template.
+        """
+        body: dict[str, object] = {"model": request.model, "prompt": request.prompt}
+        if request.messages:
+            body = {"model": request.model, "messages": [asdict(one) for one in request.messages]}
+        count = at(await self._retrier.call(lambda: self._client.post("/tokenize", body)), "count")
+        if not isinstance(count, int):
+            raise ResponseFormatError("/tokenize answered without a count")
+        return count
 
     async def weights(self, model: str, *, max_attempts: int = FIRST_CONTACT_ATTEMPTS) -> str | None:
         """Say what pins the weights that the server now serves under a name; see `pinned_weights`.

@@ -165,7 +165,7 @@ async def answer_file(
         model=questions.model,
         output=output,
         totals=totals,
-        tally=run.generator.tally,
+        tally=run.tally,
         seconds=time.monotonic() - started,
         cost_usd=run.cost_usd(),
         flow_run_id=running_flow_run.id,

@@ -27,7 +27,9 @@ async def show_estimate(run: Run) -> dict[str, Any]:
     }
     seconds = found["seconds"]
     takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
-    money = "unknown" if found["max_cost_usd"] is None else f"{found['max_cost_usd']:.4f} USD at most"
+    dollars = found["max_cost_usd"]
+    most = "if every answer is as long as it may be"
+    money = "unknown" if dollars is None else f"about {dollars:.4f} USD {most}" if dollars else "nothing"
     get_run_logger().info(
         "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
         "and up to %d generated; %s; cost %s; nothing was sent",

@@ -87,7 +87,7 @@ async def label(
         claims=drawn.claims,
         steps=tuple(steps),
         test_scores=tuple(scores),
-        tally=generator.tally,
+        tally=run.tally,
         seconds=time.monotonic() - started,
         data=data_digest(train, test),
         flow_run_id=running_flow_run.id,

@@ -1,11 +1,10 @@
 """What every run opens and closes: its store, its leases, its journal, its budget, and whoever answers it."""
 
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect.client.orchestration import get_client
@@ -18,9 +17,11 @@ from backends.errors import BackendConnectionError
 from backends.messages import Label, Request, Usage
 from backends.prices import Price, cost_usd
 from backends.registry import ModelName, parse_model
+from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
+from backends.vllm_server import VLLMServer
 from cache.disk_store import DiskStore
-from cache.journal import FileJournal
+from cache.journal import FileJournal, NoJournal
 from cache.leases import DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from cache.overlay_store import OverlayStore
@@ -52,7 +53,6 @@ class Run:
     generator: Generator
     prices: dict[str, Price | None]
     """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
-    journal: FileJournal
     store: Store
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
@@ -67,18 +67,16 @@ class Run:
             return self.generator
         return TaskAsk(self.generator, results=self.settings.store / "results", title=title)
 
+    @property
+    def tally(self) -> Tally:
+        """What the run has asked for so far, with what its fallback did."""
+        fallback = self.generator.fallback
+        own = self.generator.tally
+        return own.with_stand_in(fallback.generator.tally) if fallback else own
+
     def cost_usd(self) -> float | None:
         """Return what the run has cost so far, its fallback's share too; None where a price is missing."""
-        asked = [self.generator]
-        if self.generator.fallback:
-            asked.append(self.generator.fallback.generator)
-        costs = [
-            cost_usd(one.tally.usage, price)
-            for one, price in zip(asked, self.prices.values(), strict=True)
-            if one.tally.usage != Usage()
-        ]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        return _cost_usd(self.generator, self.prices)
 
 
 @asynccontextmanager
@@ -94,10 +92,10 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
     async with AsyncExitStack() as stack:
         store = stack.enter_context(closing(DiskStore(settings.store)))
         leases = stack.enter_context(closing(DiskLeases(settings.store / "leases")))
-        journal = stack.enter_context(closing(FileJournal(_journal_path(settings))))
+        journal = NoJournal() if parameters.estimate else _open_journal(settings, stack)
         open_backend = partial(_open_backend, parameters, settings, stack)
         backend = await open_backend(parameters.provider)
-        estimator = Estimator(asked=backend) if parameters.estimate else None
+        estimator = _estimator(backend) if parameters.estimate else None
         seen: Store = OverlayStore(store) if estimator else store
         generator = Generator(
             backend=estimator or backend,
@@ -117,9 +115,10 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             generator.fallback = Fallback(
                 generator=second,
                 name=str(other),
+                say=get_run_logger().warning,
                 translate=partial(_put_to, other, settings),
             )
-        journal.write([{"event": "run", "run": journal.path.stem, **_about(parameters)}])
+        journal.write([{"event": "run", **_about(parameters)}])
         try:
             answerer = await identify(parameters, settings, backend, seen)
             journal.write([{"event": "model", "model": answerer.model, "revision": answerer.revision}])
@@ -130,7 +129,6 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 revision=answerer.revision,
                 generator=generator,
                 prices=prices,
-                journal=journal,
                 store=seen,
                 estimator=estimator,
             )
@@ -138,12 +136,19 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         except BaseException as error:
             # The kind only: what a server says of an error may repeat a prompt or a key.
             kind = type(first_error(error)).__name__
-            journal.write([{"event": "end", "state": "failed", "error": kind}])
+            end = {"state": "failed", "error": kind, "cost_usd": _cost_usd(generator, prices)}
+            journal.write([{"event": "end", **end}])
             raise _explained(error, parameters, settings) from error
         if not estimator and parameters.cache_mode in {CacheMode.USE, CacheMode.REFRESH}:
             remember_speed(store, run.model, run.revision, generator.tally)
         end = {"cost_usd": run.cost_usd(), "server_counters": await answerer.counted()}
         journal.write([{"event": "end", "state": "completed", **end}])
+
+
+def _estimator(backend: HookedBackend) -> Estimator:
+    if isinstance(backend, VLLMServer | Replicas):
+        return Estimator(asked=backend, count_tokens=backend.count_tokens)
+    return Estimator(asked=backend)
 
 
 def _budget(parameters: RunParameters) -> Budget:
@@ -185,12 +190,25 @@ async def with_deployment_defaults(parameters: P) -> P:
     return parameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
-def _journal_path(settings: Settings) -> Path:
-    return settings.store / "journal" / f"{running_flow_run.id or uuid.uuid4()}.jsonl"
+def _cost_usd(generator: Generator, prices: Mapping[str, Price | None]) -> float | None:
+    asked = [generator, *([generator.fallback.generator] if generator.fallback else [])]
+    costs = [
+        cost_usd(one.tally.usage, price)
+        for one, price in zip(asked, prices.values(), strict=False)
+        if one.tally.usage != Usage()
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _open_journal(settings: Settings, stack: AsyncExitStack) -> FileJournal:
+    name = running_flow_run.id or uuid.uuid4()
+    return stack.enter_context(closing(FileJournal(settings.store / "journal" / f"{name}.jsonl")))
 
 
 def _about(parameters: RunParameters) -> dict[str, object]:
     return {
+        "run": running_flow_run.id,
         "name": running_flow_run.flow_name,
         "deployment": running_deployment.name,
         "parameters": parameters.model_dump(mode="json"),

@@ -25,6 +25,7 @@ def report_table(report: RunReport, began: str) -> Table:
         "model": report.model,
         "calls": f"{calls.total:,}: {calls.hits:,} hits, {calls.computed:,} computed, "
         f"{calls.shared:,} shared, {calls.failed:,} failed",
+        "by the fallback": _counted(report.stand_ins),
         "failed with": _counted(report.errors),
         **_request_rows(requests),
         "cost": "" if report.cost_usd is None else f"{report.cost_usd:,.4f} USD",

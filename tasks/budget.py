@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import anyio
+
 from backends.errors import BackendError
 from backends.messages import Request, Usage, prompt_text
 
@@ -43,7 +45,8 @@ class Budget:
     """Limits on what is sent, and what has been spent of them, by all models of a run together.
 
     What is on its way counts with an estimate: its characters times the tokens that characters have cost so
-    far in this run, and all the output that it may have. So a limit is rather missed by a little than passed.
+    far in this run, and all the output that it may have. So a limit is rather missed by a little than passed,
+    and near it fewer are on their way at once.
     """
 
     max_requests: int | None = None
@@ -59,6 +62,8 @@ class Budget:
     """The sum of what is reserved."""
     _characters: int = 0
     _input_tokens: int = 0
+    _freed: anyio.Event = field(default_factory=anyio.Event)
+    """Set, and replaced, when something is on its way no more."""
 
     @property
     def tokens(self) -> int:
@@ -77,9 +82,18 @@ class Budget:
             if self._is_over(self._spent + self._on_its_way + expected):
                 return place
             self.requests += 1
-            self._reserved[id(request)] = expected
+            self._reserved[id(request)] = self._reserved.get(id(request), _Amount()) + expected
             self._on_its_way += expected
         return len(requests)
+
+    async def admitted(self, requests: Sequence[Request], cost_of: CostOf = free) -> int:
+        """Reserve as `admit` does, but wait rather than admit none while what is on its way may cost less."""
+        while not (number := self.admit(requests, cost_of)):
+            expected = self._expected(requests[0], cost_of)
+            if not self._reserved or self._is_over(self._spent + expected):
+                return 0
+            await self._freed.wait()
+        return number
 
     def settle(self, answered: Sequence[Request], usage: Usage, cost_of: CostOf = free) -> None:
         """Put what answers have cost in place of what was reserved for them.
@@ -105,6 +119,8 @@ class Budget:
         for request in requests:
             amount += self._reserved.pop(id(request), _Amount())
         self._on_its_way -= amount
+        self._freed.set()
+        self._freed = anyio.Event()
         return amount
 
     def refusal(self) -> BudgetSpentError:

@@ -2,19 +2,27 @@
 
 import hashlib
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+import statistics
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from backends.base import Arrival, Backend
+from backends.errors import BackendError
 from backends.messages import Label, Request, Response, Usage, prompt_text
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English with common tokenizers, where no tokenizer is at hand."""
 
+TOKENS_PER_MESSAGE = 4.0
+"""About what a chat template adds to each, where no tokenizer is at hand."""
+
 SAMPLE_PROMPTS = 50
 """Prompts that are counted exactly where a tokenizer is at hand; the rest is taken to be like them."""
+
+BLOCK_TOKENS = 16
+"""A server shares whole blocks of a prompt; vLLM's own size on GPUs."""
 
 
 @dataclass(kw_only=True)
@@ -26,17 +34,16 @@ class Estimator:
 
     Args:
         asked: Finds labels, which sends no prompt.
-        count_tokens: The model's tokenizer, where it is at hand.
+        count_tokens: The model's tokenizer, its chat template included, where it is at hand.
     """
 
     asked: Backend
-    count_tokens: Callable[[str], int] | None = None
+    count_tokens: Callable[[Request], Awaitable[int]] | None = None
     usage: Usage = field(default_factory=Usage)
     computed_tokens: int = 0
     """Prompt tokens left to compute if a server keeps the prefixes of each list that is asked together."""
-    _sampled_characters: int = 0
-    _sampled_tokens: int = 0
-    _samples: int = 0
+    _samples: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """(characters, tokens) of prompts that were counted."""
 
     async def __aenter__(self) -> Self:
         """Open nothing."""
@@ -49,13 +56,14 @@ class Estimator:
 
     async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield made-up answers at once."""
+        await self._sample(requests)
         usage = Usage()
         before = ""
         for text, request in sorted(((prompt_text(one), one) for one in requests), key=lambda pair: pair[0]):
-            tokens = self._tokens(text)
+            tokens = self._tokens(text, len(request.messages))
             usage += Usage(input_tokens=tokens, output_tokens=request.sampling.max_tokens)
-            new = 1 - common_prefix(before, text) / len(text) if text else 1.0
-            self.computed_tokens += math.ceil(tokens * new)
+            shared = tokens * common_prefix(before, text) / len(text) if text else 0.0
+            self.computed_tokens += tokens - int(shared // BLOCK_TOKENS) * BLOCK_TOKENS
             before = text
         self.usage += usage
         outcomes = tuple((place, made_up(request)) for place, request in enumerate(requests))
@@ -65,15 +73,32 @@ class Estimator:
         """Ask the real backend."""
         return await self.asked.find_labels(model, texts)
 
-    def _tokens(self, text: str) -> int:
-        if self.count_tokens and self._samples < SAMPLE_PROMPTS:
-            self._samples += 1
-            self._sampled_characters += len(text)
-            self._sampled_tokens += (exactly := self.count_tokens(text))
-            return exactly
-        if self._sampled_tokens:
-            return math.ceil(len(text) * self._sampled_tokens / self._sampled_characters)
-        return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    async def _sample(self, requests: Sequence[Request]) -> None:
+        """Count some prompts exactly, evenly spread, until there are enough."""
+        wanted = SAMPLE_PROMPTS - len(self._samples)
+        step = max(1, len(requests) // max(1, wanted))
+        for request in requests[::step][: max(0, wanted)]:
+            if self.count_tokens is None:
+                return
+            try:
+                self._samples.append((len(prompt_text(request)), await self.count_tokens(request)))
+            except BackendError:  # no server, or none that counts: the rule of thumb has to do
+                self.count_tokens = None
+
+    def _tokens(self, text: str, messages: int) -> int:
+        lengths = {characters for characters, _ in self._samples}
+        if not lengths:
+            return math.ceil(len(text) / CHARACTERS_PER_TOKEN + messages * TOKENS_PER_MESSAGE)
+        if len(lengths) == 1:
+            return round(statistics.fmean(tokens for _, tokens in self._samples) * _share(len(text), lengths))
+        slope, template = statistics.linear_regression(*zip(*self._samples, strict=True))
+        return max(1, round(template + slope * len(text)))
+
+
+def _share(characters: int, lengths: set[int]) -> float:
+    """Say how a text compares with samples that all have one length."""
+    (length,) = lengths
+    return characters / length if length else 1.0
 
 
 def made_up(request: Request) -> Response:

@@ -51,6 +51,8 @@ class Fallback:
     """`provider:model`, as it is shown."""
     translate: Callable[[Request], Request]
     """Puts a question to the other model: under its own name, so that answers never mix."""
+    say: Callable[[str], None] = lambda sentence: None  # noqa: ARG005
+    """Told when it takes over."""
 
 
 @dataclass(kw_only=True)
@@ -147,26 +149,34 @@ class Generator:
     async def _ask(
         self, missing: Sequence[KeyedRequest], purpose: str
     ) -> AsyncGenerator[dict[Key, Outcome], None]:
-        admitted = self.budget.admit([one.request for one in missing], self.cost_of)
-        sent = missing[:admitted]
-        under_way = {one.key: one.request for one in sent}
+        waiting = list(missing)
+        under_way: dict[Key, KeyedRequest] = {}
+        started = time.monotonic()
         try:
-            if refused := missing[admitted:]:
-                refusal = self.budget.refusal()
-                self.tally.failed += len(refused)
-                self._write_asked(dict.fromkeys(refused, refusal), purpose, 0.0)
-                yield {one.key: refusal for one in refused}
-            started = time.monotonic()
-            async with aclosing(self._arrivals([one.request for one in sent])) as arrivals:
-                async for arrival in arrivals:
-                    arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
-                    await self._land(arrived, arrival, purpose, time.monotonic() - started)
-                    for one in arrived:
-                        del under_way[one.key]
-                    self.watch(purpose, len(sent) - len(under_way), len(sent))
-                    yield {one.key: outcome for one, outcome in arrived.items()}
+            while waiting:
+                admitted = await self.budget.admitted([one.request for one in waiting], self.cost_of)
+                if not admitted:
+                    yield self._refused(waiting, purpose)
+                    return
+                sent, waiting = waiting[:admitted], waiting[admitted:]
+                under_way.update((one.key, one) for one in sent)
+                async with aclosing(self._arrivals([one.request for one in sent])) as arrivals:
+                    async for arrival in arrivals:
+                        arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
+                        await self._land(arrived, arrival, purpose, time.monotonic() - started)
+                        for one in arrived:
+                            del under_way[one.key]
+                        left = len(waiting) + len(under_way)
+                        self.watch(purpose, len(missing) - left, len(missing))
+                        yield {one.key: outcome for one, outcome in arrived.items()}
         finally:
-            self.budget.release(list(under_way.values()))  # nobody waits for them any more
+            self.budget.release([one.request for one in under_way.values()])  # nobody waits for them any more
+
+    def _refused(self, waiting: Sequence[KeyedRequest], purpose: str) -> dict[Key, Outcome]:
+        refusal = self.budget.refusal()
+        self.tally.failed += len(waiting)
+        self._write_asked(dict.fromkeys(waiting, refusal), purpose, 0.0)
+        return {one.key: refusal for one in waiting}
 
     async def _arrivals(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         with self._waiting():
@@ -206,16 +216,19 @@ class Generator:
         gone = [place for place, one in enumerate(outcomes) if isinstance(one, ServerGoneError)]
         if fallback is None or not gone:
             return list(outcomes)
+        why = outcomes[gone[0]]
+        fallback.say(f"{len(gone)} of {len(keyed)} questions go to the fallback {fallback.name}: {why}")
         asked = [fallback.translate(keyed[place].request) for place in gone]
         answers = await fallback.generator.outcomes(
             await anyio.to_thread.run_sync(key_requests, asked), purpose
         )
         result = list(outcomes)
         for place, answer in zip(gone, answers, strict=True):
-            result[place] = answer
-            if isinstance(answer, Response):
-                result[place] = replace(answer, stand_in=fallback.name)
-                self.tally.stand_ins[fallback.name] = self.tally.stand_ins.get(fallback.name, 0) + 1
+            is_answer = isinstance(answer, Response)
+            result[place] = replace(answer, stand_in=fallback.name) if is_answer else answer
+        answered = sum(isinstance(answer, Response) for answer in answers)
+        self.tally.stand_ins[fallback.name] = self.tally.stand_ins.get(fallback.name, 0) + answered
+        self.journal.write([{"event": "stand-in", "model": fallback.name, "answered": answered}])
         return result
 
     def _keep(self, answered: Mapping[KeyedRequest, Response]) -> None:

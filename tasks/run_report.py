@@ -86,6 +86,8 @@ class RunReport:
     calls: Calls = field(default_factory=Calls)
     errors: Counter[str] = field(default_factory=Counter[str])
     """{kind of error: questions that failed with it}"""
+    stand_ins: Counter[str] = field(default_factory=Counter[str])
+    """{fallback: questions that it answered in place of the model that was asked}"""
     requests: Requests = field(default_factory=Requests)
     cost_usd: float | None = None
     server_counters: Counter[str] = field(default_factory=Counter[str])
@@ -121,6 +123,8 @@ def run_report(rows: Iterable[Row]) -> RunReport:
                 open_times.append((now - seconds, now))
                 if row.get("outcome") == OK:
                     latencies.append(seconds)
+            case "stand-in":
+                _add_stand_in(report, row)
             case "model":
                 report.model = _text(row, "model") or report.model
             case "end":
@@ -190,6 +194,13 @@ def _add_call(report: RunReport, row: Row) -> None:
     report.tasks.setdefault(_text(row, "task"), Calls()).add(outcome)
     if outcome == "failed":
         report.errors[_text(row, "error") or "unknown"] += 1
+
+
+def _add_stand_in(report: RunReport, row: Row) -> None:
+    """Take back the failures that came before: the questions are counted as the fallback's, too."""
+    answered = int(_number(row, "answered"))
+    report.stand_ins[_text(row, "model") or "unknown"] += answered
+    report.calls.failed = max(0, report.calls.failed - answered)
 
 
 def _add_request(requests: Requests, row: Row) -> None:

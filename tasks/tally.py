@@ -1,6 +1,6 @@
 """What a run has asked for and what it cost, counted as it goes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backends.messages import Usage
 
@@ -25,6 +25,19 @@ class Tally:
     """Time in which a backend was waited for, by one or by many."""
     stand_ins: dict[str, int] = field(default_factory=dict[str, int])
     """{model: questions that it answered in place of the one that was asked}"""
+
+    def with_stand_in(self, other: "Tally") -> "Tally":
+        """Add what a fallback was asked, and what that cost; what it answered has not failed."""
+        return replace(
+            self,
+            hits=self.hits + other.hits,
+            shared=self.shared + other.shared,
+            sent=self.sent + other.sent,
+            failed=max(0, self.failed - other.prompts) + other.failed,
+            requests=self.requests + other.requests,
+            usage=self.usage + other.usage,
+            waited_seconds=self.waited_seconds + other.waited_seconds,
+        )
 
     @property
     def from_the_store(self) -> int:

@@ -47,7 +47,10 @@ def test_the_fallback_answers_for_a_server_that_is_away_and_is_named_in_the_repo
         wanted = {**parameters, "fallback": "openai-compatible:other"}
         outcome = process.run(away, wanted, flow="batch").require_completed()
         assert sum(asked_of(api.stats()).values()) == ROWS
-        assert outcome.summary["cost"]["stand_ins"] == {"openai-compatible:other": ROWS}
+        cost = outcome.summary["cost"]
+        assert cost["stand_ins"] == {"openai-compatible:other": ROWS}
+        assert (cost["prompts"], cost["sent"], cost["failed"], cost["requests"]) == (ROWS, ROWS, 0, ROWS)
+        assert cost["usage"]["input_tokens"] > 0
         assert models_of(outcome) == {"openai-compatible:other"}
         assert any("fallback" in warning for warning in outcome.summary["warnings"])
         assert "fallback" in (outcome.directory / "report.html").read_text()

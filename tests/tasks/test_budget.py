@@ -147,3 +147,29 @@ def test_answers_of_no_use_count_as_often_as_they_were_sent(outcome: str, counts
     )
     assert budget.admit(completions(1)) == (0 if counts else 1)
     assert (budget.tokens, budget.cost_usd) == ((550, pytest.approx(0.001)) if counts else (0, 0.0))
+
+
+async def test_a_limit_is_used_up_although_answers_might_have_been_longer(tmp_path: Path) -> None:
+    """Reserved are 111 tokens for each, and it takes 12: a run must not stop at a tenth of its limit."""
+
+    class Short(Scripted):
+        async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+            for place, request in enumerate(requests):
+                self.asked.append(request)
+                yield Arrival(
+                    outcomes=((place, Response(text="yes", finish_reason="stop")),),
+                    usage=Usage(input_tokens=10, output_tokens=2),
+                )
+
+    budget = Budget(max_tokens=1200)
+    store = DiskStore(tmp_path)
+    generator = Generator(backend=Short(echo), lookup=Lookup(store), budget=budget)
+    requests = [completion(f"{number:030}", sampling=sampling(100)) for number in range(200)]
+    both = await asyncio.gather(
+        generator.outcomes(key_requests(requests[:100])), generator.outcomes(key_requests(requests[100:]))
+    )
+    answered = sum(isinstance(one, Response) for part in both for one in part)
+    assert answered == (1200 - 111) // 12 + 1
+    [refusal] = {str(one) for part in both for one in part if isinstance(one, BudgetSpentError)}
+    assert f"{answered} questions, {12 * answered} tokens" in refusal
+    store.close()

@@ -1,20 +1,24 @@
 """An estimate counts what a run would send, sends nothing, and leaves nothing."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.messages import Label, Response
+from backends.errors import BackendConnectionError
+from backends.messages import Label, Request, Response, prompt_text
 from backends.scripted import Scripted
+from backends.vllm_server import VLLMServer
 from cache.disk_store import DiskStore
 from cache.lookup import Lookup
 from cache.overlay_store import OverlayStore
-from tasks.estimate import Estimator, common_prefix, made_up
+from tasks.estimate import SAMPLE_PROMPTS, Estimator, common_prefix, made_up
 from tasks.generate import Generator
-from tests.helpers import completion, completions, sampling, scoring
+from tests.fake_vllm import FakeVLLM
+from tests.helpers import chat, completion, completions, sampling, scoring
 
 LABELS = (Label(text="True", token_ids=(1,)), Label(text="False", token_ids=(2,)))
 
@@ -40,20 +44,64 @@ async def test_only_what_is_not_stored_is_counted_and_nothing_is_sent_or_kept(tm
     store.close()
 
 
-async def test_tokens_are_counted_by_the_tokenizer_and_then_by_what_it_found() -> None:
-    estimator = Estimator(asked=real(), count_tokens=lambda text: len(text) // 2)
-    async for _ in estimator.answer([completion(f"{number:010d}") for number in range(80)]):
+async def counted(estimator: Estimator, requests: Sequence[Request]) -> Estimator:
+    async for _ in estimator.answer(requests):
         pass
-    assert estimator.usage.input_tokens == 80 * 5
+    return estimator
 
 
-async def test_shared_beginnings_are_computed_once() -> None:
-    estimator = Estimator(asked=real())
+async def test_some_prompts_are_counted_exactly_and_the_rest_is_like_them() -> None:
+    asked: list[Request] = []
+
+    async def count(request: Request) -> int:
+        asked.append(request)
+        return 30 + len(prompt_text(request)) // 2
+
+    estimator = await counted(Estimator(asked=real(), count_tokens=count), completions(80))
+    assert estimator.usage.input_tokens == pytest.approx(
+        sum([await count(one) for one in completions(80)]), abs=40
+    )
+    assert len(asked) - 80 == SAMPLE_PROMPTS
+    longer = completion("x" * 1000)
+    await counted(estimator, [longer])
+    assert len(asked) - 80 == SAMPLE_PROMPTS
+
+
+async def test_what_a_chat_template_adds_is_counted_whatever_the_length() -> None:
+    async def count(request: Request) -> int:
+        return 30 + len(prompt_text(request)) // 5
+
+    requests = [chat("x" * length) for length in range(5, 505)]
+    estimator = await counted(Estimator(asked=real(), count_tokens=count), requests)
+    assert estimator.usage.input_tokens == pytest.approx(
+        sum([await count(one) for one in requests]), rel=0.02
+    )
+
+
+async def test_without_a_tokenizer_there_is_a_rule_of_thumb() -> None:
+    async def no_server(request: Request) -> int:
+        raise BackendConnectionError(f"no connection for {request.model}")
+
+    for count in (None, no_server):
+        estimator = await counted(Estimator(asked=real(), count_tokens=count), [chat("x" * 400)] * 3)
+        assert estimator.usage.input_tokens == 3 * 104
+
+
+async def test_shared_beginnings_are_computed_once_in_whole_blocks() -> None:
     head = "x" * 4000
-    async for _ in estimator.answer([completion(head + f"{n:04d}") for n in range(10)]):
-        pass
+    estimator = await counted(Estimator(asked=real()), [completion(head + f"{n:04d}") for n in range(10)])
     assert estimator.usage.input_tokens == 10 * 1001
-    assert 1001 <= estimator.computed_tokens <= 1001 + 9 * 2
+    assert estimator.computed_tokens == 1001 + 9 * (1001 - 992)
+    short = await counted(Estimator(asked=real()), [completion(f"{n:040d}") for n in range(10)])
+    assert short.computed_tokens == short.usage.input_tokens  # no block is whole
+
+
+async def test_a_server_counts_prompts_and_conversations() -> None:
+    with FakeVLLM() as fake:
+        async with VLLMServer(fake.base_url) as server:
+            assert await server.count_tokens(completion("one two three")) == 5  # the blanks are apart
+            assert await server.count_tokens(chat("one two three")) > 5
+        assert fake.stats()["prompts"] == 0
 
 
 def test_made_up_scores_are_probabilities_that_depend_on_the_prompt_alone() -> None:

@@ -281,3 +281,12 @@ def test_an_answer_does_not_come_into_a_journal_either() -> None:
 
 def test_the_name_of_a_task_is_bounded() -> None:
     assert len(str(call_row("x" * 5000, some_key("a"), "hit")["task"])) == MAX_NAME_CHARACTERS
+
+
+def test_what_a_fallback_answered_has_not_failed() -> None:
+    call: dict[str, object] = {"event": "call", "task": "t", "key": "k"}
+    failed = [{**call, "outcome": "failed", "error": "ServerGoneError"}] * 3
+    stood_in = [{**call, "outcome": "computed"}] * 2
+    report = run_report([*failed, *stood_in, {"event": "stand-in", "model": "openai:m", "answered": 2}])
+    assert (report.calls.total, report.calls.computed, report.calls.failed) == (3, 2, 1)
+    assert report.stand_ins == {"openai:m": 2}
