@@ -1,6 +1,6 @@
 """Checks a store row by row, and makes it smaller."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cache.disk_store import DiskStore
@@ -10,6 +10,10 @@ from cache.reading import Order, Row, StoreReader
 
 ROW_OVERHEAD_BYTES = 200
 """What SQLite needs for a row beside its value: the key twice, times, settings; measured 2026-11."""
+
+
+Stays = Callable[[bytes], bool]
+"""Says which values are kept although they are old: a few small ones without which the others are lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +31,7 @@ class Limits:
     stored_before: float | None = None
     """Seconds since 1970."""
     max_bytes: int | None = None
-    """What the database may hold."""
+    """What the database may hold; 0 removes everything, also what otherwise stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +55,8 @@ def faults(source: StoreReader, check: Check) -> Iterator[Fault]:
             yield Fault(row=row, reason=reason)
 
 
-def expendable(source: StoreReader, limits: Limits) -> Iterator[Row]:
-    """Yield the rows that the limits do not allow, the oldest first.
+def expendable(source: StoreReader, limits: Limits, stays: Stays) -> Iterator[Row]:
+    """Yield the rows that the limits do not allow and that do not stay, the oldest first.
 
     Raises:
         StoreUnavailableError: The store cannot be read.
@@ -62,18 +66,20 @@ def expendable(source: StoreReader, limits: Limits) -> Iterator[Row]:
         is_old = limits.stored_before is not None and row.stored_at < limits.stored_before
         if not is_old and excess <= 0:
             return
+        if limits.max_bytes != 0 and _stays(source, row, stays):
+            continue
         excess -= size_on_disk(row)
         yield row
 
 
-def estimate(source: StoreReader, limits: Limits) -> Freed:
+def estimate(source: StoreReader, limits: Limits, stays: Stays) -> Freed:
     """Say what `collect` would remove.
 
     Raises:
         StoreUnavailableError: The store cannot be read.
     """
     entries = freed = 0
-    for row in expendable(source, limits):
+    for row in expendable(source, limits, stays):
         entries += 1
         freed += size_on_disk(row)
     used = source.extent().used_bytes
@@ -81,7 +87,7 @@ def estimate(source: StoreReader, limits: Limits) -> Freed:
     return Freed(entries=entries, freed_bytes=freed, used_bytes=used - freed)
 
 
-def collect(store: DiskStore, limits: Limits) -> Freed:
+def collect(store: DiskStore, limits: Limits, stays: Stays) -> Freed:
     """Remove what the limits do not allow, and give the room back to the file system.
 
     An entry that a run wanted is asked again; one that was written anew meanwhile stays.
@@ -91,7 +97,7 @@ def collect(store: DiskStore, limits: Limits) -> Freed:
     """
     before = _used(store)
     entries = 0
-    while removed := _collect_once(store, limits):
+    while removed := _collect_once(store, limits, stays):
         entries += removed
         store.compact()  # before the next look: half-empty pages count as used
     used = _used(store)
@@ -103,10 +109,15 @@ def size_on_disk(row: Row) -> int:
     return row.size_bytes + ROW_OVERHEAD_BYTES
 
 
-def _collect_once(store: DiskStore, limits: Limits) -> int:
+def _collect_once(store: DiskStore, limits: Limits, stays: Stays) -> int:
     """Remove by estimate; the next round sees whether it was enough."""
     with StoreReader(store.directory) as source:
-        return store.remove(expendable(source, limits))
+        return store.remove(expendable(source, limits, stays))
+
+
+def _stays(source: StoreReader, row: Row, stays: Stays) -> bool:
+    value = source.read(row)
+    return value is not None and stays(value)
 
 
 def _used(store: DiskStore) -> int:

@@ -34,7 +34,7 @@ from flows.cache_tables import (
 from flows.quantities import parse_duration, parse_since, parse_size, show_size, show_time
 from flows.settings import load_settings
 from flows.told import in_one_sentence
-from tasks.entries import describe
+from tasks.entries import describe, is_kept_for_others
 
 MIN_PREFIX = 4
 
@@ -170,7 +170,10 @@ def gc(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say only what would be removed.")] = False,
 ) -> None:
-    """Make the store smaller; what is removed is asked again when it is wanted."""
+    """Make the store smaller; what is removed is asked again when it is wanted.
+
+    What the program remembers of models is tiny and stays, unless --max-size 0 removes everything.
+    """
     with _told():
         age = None if older_than is None else _parsed(lambda: parse_duration(older_than))
         limits = admin.Limits(
@@ -181,9 +184,9 @@ def gc(
             raise CacheError("say what may go: --older-than 30d, --max-size 5GB, or both")
         folder = _folder(store)
         with StoreReader(folder) as source:  # also says that there is a store: none is made to be emptied
-            freed = admin.estimate(source, limits)
+            freed = admin.estimate(source, limits, is_kept_for_others)
         if not dry_run:
-            freed = admin.collect(DiskStore(folder), limits)
+            freed = admin.collect(DiskStore(folder), limits, is_kept_for_others)
     verb = "would remove about" if dry_run else "removed"
     typer.echo(
         f"{verb} {count(freed.entries, 'entry', 'entries')}, {show_size(freed.freed_bytes)}; "

@@ -68,6 +68,11 @@ def describe(value: bytes) -> Description:
     )
 
 
+def is_kept_for_others(value: bytes) -> bool:
+    """Say whether other entries are lost without this one: notes and labels, which lead to their keys."""
+    return value.startswith((b"[", b"{"))
+
+
 def _unpacked(value: bytes) -> bytes:
     unpacking = zlib.decompressobj()
     unpacked = unpacking.decompress(value, MAX_ENTRY_BYTES)

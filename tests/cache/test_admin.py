@@ -24,6 +24,11 @@ def check(value: bytes) -> None:
         raise CorruptEntryError("no answer")
 
 
+def nothing(value: bytes) -> bool:
+    del value
+    return False
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskStore:
     """Ten entries of 10 KB; entry `i` was stored `i` days ago."""
@@ -165,16 +170,16 @@ def test_what_is_older_goes_and_the_rest_stays(store: DiskStore) -> None:
     size = (store.directory / "cache.db").stat().st_size
     limits = Limits(stored_before=NOW - 4.5 * DAY)
     with StoreReader(store.directory) as source:
-        assert estimate(source, limits).entries == 5
-    freed = collect(store, limits)
+        assert estimate(source, limits, nothing).entries == 5
+    freed = collect(store, limits, nothing)
     assert (freed.entries, left(store)) == (5, [0, 1, 2, 3, 4])
     assert freed.freed_bytes > 40_000
     assert (store.directory / "cache.db").stat().st_size <= max(size, freed.used_bytes)
-    assert collect(store, limits).entries == 0
+    assert collect(store, limits, nothing).entries == 0
 
 
 def test_the_oldest_go_until_the_rest_fits(store: DiskStore) -> None:
-    freed = collect(store, Limits(max_bytes=80_000))
+    freed = collect(store, Limits(max_bytes=80_000), nothing)
     assert freed.used_bytes <= 80_000
     assert left(store) == list(range(10 - freed.entries))
     assert len(left(store)) >= 3
@@ -183,7 +188,7 @@ def test_the_oldest_go_until_the_rest_fits(store: DiskStore) -> None:
 def test_the_file_really_shrinks(store: DiskStore) -> None:
     store.close()
     before = (store.directory / "cache.db").stat().st_size
-    freed = collect(store, Limits(max_bytes=40_000))
+    freed = collect(store, Limits(max_bytes=40_000), nothing)
     store.close()
     after = (store.directory / "cache.db").stat().st_size
     assert after <= 40_000
@@ -192,23 +197,36 @@ def test_the_file_really_shrinks(store: DiskStore) -> None:
 
 def test_an_estimate_removes_nothing_and_comes_close(store: DiskStore) -> None:
     with StoreReader(store.directory) as source:
-        guess = estimate(source, Limits(max_bytes=80_000))
+        guess = estimate(source, Limits(max_bytes=80_000), nothing)
     assert left(store) == list(range(10))
-    done = collect(store, Limits(max_bytes=80_000))
+    done = collect(store, Limits(max_bytes=80_000), nothing)
     assert abs(guess.entries - done.entries) <= 1
 
 
 def test_a_store_that_fits_stays_as_it_is(store: DiskStore) -> None:
-    assert collect(store, Limits(max_bytes=10**9)).entries == 0
+    assert collect(store, Limits(max_bytes=10**9), nothing).entries == 0
     assert left(store) == list(range(10))
 
 
 def test_everything_may_go(store: DiskStore) -> None:
-    freed = collect(store, Limits(max_bytes=0))
+    freed = collect(store, Limits(max_bytes=0), nothing)
     assert freed == Freed(entries=10, freed_bytes=freed.freed_bytes, used_bytes=freed.used_bytes)
     assert left(store) == []
     store.put({key(1): b"asked again"})
     assert left(store) == [1]
+
+
+def test_what_must_stay_stays_however_old_it_is_and_goes_only_with_everything(store: DiskStore) -> None:
+    def stays(value: bytes) -> bool:
+        return value[0] in {8, 9}
+
+    assert collect(store, Limits(stored_before=NOW - 4.5 * DAY), stays).entries == 3
+    assert left(store) == [0, 1, 2, 3, 4, 8, 9]
+    with StoreReader(store.directory) as source:
+        assert estimate(source, Limits(max_bytes=1), stays).entries == 5
+    assert collect(store, Limits(max_bytes=1), stays).entries == 5
+    assert left(store) == [8, 9]
+    assert collect(store, Limits(max_bytes=0), stays).entries == 2
 
 
 def test_what_is_written_while_others_go_stays(store: DiskStore) -> None:

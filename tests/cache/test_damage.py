@@ -412,7 +412,7 @@ def test_a_clock_that_jumps_back_changes_no_answer(tmp_path: Path, monkeypatch: 
             b"a day later",
             b"ten years ago",
         ]
-    assert collect(store, Limits(stored_before=-3650 * day)).entries == 0
-    assert collect(store, Limits(stored_before=now)).entries == 2
+    assert collect(store, Limits(stored_before=-3650 * day), lambda _: False).entries == 0
+    assert collect(store, Limits(stored_before=now), lambda _: False).entries == 2
     assert set(store.get(truth).entries) == {some_key(key) for key in ("always", "today", "tomorrow")}
     store.close()

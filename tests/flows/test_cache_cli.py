@@ -21,10 +21,10 @@ from cache.disk_store import DiskStore
 from cache.keys import Key
 from cache.lookup import CacheMode, Lookup
 from flows.cli import app
-from tasks.codec import encode_entry, encode_labels
+from tasks.codec import encode_entry, encode_labels, encode_note
 from tasks.generate import Generator
 from tasks.keys import request_digests, request_key
-from tests.helpers import MODEL, chat, completion, scoring
+from tests.helpers import MODEL, chat, completion, scoring, some_key
 
 DAY = 86_400.0
 LABELS = [Label(text="True", token_ids=(1,)), Label(text="False", token_ids=(2,))]
@@ -209,6 +209,23 @@ def test_gc_removes_what_is_older(folder: Path) -> None:
     assert intact(folder) == set(KEYS)
     assert "removed 2 entries" in said("gc", "--older-than", "8.5d")
     assert intact(folder) == set(KEYS[2:])
+
+
+def test_gc_keeps_what_leads_to_the_answers_that_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    store = DiskStore(folder)
+    notes = {some_key("identity"): encode_note("weights", "name"), some_key("labels"): encode_labels(LABELS)}
+    monkeypatch.setattr(time, "time", lambda: now - 100 * DAY)  # met long ago, as the first answers were
+    store.put(notes)
+    monkeypatch.setattr(time, "time", lambda: now)
+    store.close()
+    assert "would remove about 2 entries" in said("gc", "--older-than", "8.5d", "--dry-run")
+    assert "removed 2 entries" in said("gc", "--older-than", "8.5d")
+    assert "removed 2 entries" in said("gc", "--max-size", 1)
+    store = DiskStore(folder)
+    assert store.get(store.keys()).entries == notes
+    store.close()
+    assert "removed 2 entries" in said("gc", "--max-size", 0)
 
 
 def test_gc_removes_the_oldest_until_the_rest_fits(folder: Path) -> None:
