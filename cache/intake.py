@@ -7,9 +7,13 @@ from cache.disk_store import DiskStore
 from cache.errors import CorruptEntryError
 from cache.keys import Key
 from cache.reading import Order, Row, StoreReader
+from cache.sealing import SEAL_BYTES
 
 Check = Callable[[bytes], object]
 """Reads an entry and raises CorruptEntryError where it cannot; may be given anything."""
+
+MAX_ENTRY_BYTES = 32 * 2**20
+"""Of an entry as it is stored, compressed."""
 
 _MAX_ENTRIES = 500
 _MAX_BYTES = 8 * 2**20
@@ -35,7 +39,7 @@ class Taken:
     differing: int = 0
     """There already, with other bytes, which stay."""
     refused: int = 0
-    """Damaged, without a proper key, or not an answer that this version can read."""
+    """Damaged, too large, without a proper key, or not an answer that this version can read."""
 
 
 def take_in(target: DiskStore, offers: Iterable[Offer | None], check: Check) -> Taken:
@@ -43,7 +47,7 @@ def take_in(target: DiskStore, offers: Iterable[Offer | None], check: Check) -> 
 
     Args:
         target: The store to write to.
-        offers: None stands for something without a proper key.
+        offers: None stands for something without a proper key, or too large.
         check: Says which values are entries.
 
     Raises:
@@ -73,7 +77,9 @@ def merge(target: DiskStore, source: StoreReader, check: Check) -> Taken:
 
 
 def _offer(source: StoreReader, row: Row) -> Offer | None:
-    return None if row.key is None else Offer(key=row.key, value=source.read(row))
+    if row.key is None or row.size_bytes > MAX_ENTRY_BYTES + SEAL_BYTES:
+        return None
+    return Offer(key=row.key, value=source.read(row))
 
 
 def _passes(check: Check, value: bytes) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from cache.disk_store import DiskStore
-from cache.intake import Check, Offer, Taken, take_in
+from cache.intake import MAX_ENTRY_BYTES, Check, Offer, Taken, take_in
 from cache.keys import Key
 from cache.reading import Order, Row, StoreReader
 from cache.sealing import is_key
@@ -24,9 +24,8 @@ from cache.sealing import is_key
 FORMAT = "vllm-flows answers"
 VERSION = 1
 
-MAX_ENTRY_BYTES = 32 * 2**20
-"""Of an entry as it is stored, compressed."""
 _MAX_LINE_BYTES = MAX_ENTRY_BYTES * 4 // 3 + 1024  # as base64, with key and digest
+_MAX_LINE_PARTS = 100  # ours have five; each of millions would take more memory than the line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +159,8 @@ class _Lines:
 
 
 def _parsed(line: bytes) -> object:
+    if sum(line.count(mark) for mark in (b",", b"[", b"{")) > _MAX_LINE_PARTS:
+        return None
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

@@ -5,13 +5,16 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import NotRequired, cast
+from typing import Annotated, NotRequired, cast
 
+from pydantic import Strict
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from backends.messages import Label, Request, Response, TokenLogprob
 from cache.errors import CorruptEntryError
 from tasks.short_fields import short_fields
+
+Logprob = Annotated[float, Strict()] | None  # strict for who checks an entry: neither text nor a truth value
 
 
 class ResponseJSON(TypedDict):
@@ -19,9 +22,9 @@ class ResponseJSON(TypedDict):
 
     text: str
     finish_reason: str
-    label_logprobs: NotRequired[dict[str, float | None]]
+    label_logprobs: NotRequired[dict[str, Logprob]]
     reasoning: NotRequired[str]
-    token_logprobs: NotRequired[list[tuple[str, float | None, dict[str, float | None]]]]
+    token_logprobs: NotRequired[list[tuple[str, Logprob, dict[str, Logprob]]]]
     """Token, its log-probability, and the likeliest in its place."""
     served_by: NotRequired[str]
 

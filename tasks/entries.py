@@ -1,24 +1,32 @@
 """Says what a store's entry is, to people and to an import: nothing of it is believed beforehand."""
 
-import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StrictInt, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from cache.errors import CorruptEntryError
 from cache.keys import digest
 from tasks.codec import Entry, Note
 
-MAX_ENTRY_BYTES = 256 * 2**20
+MAX_ENTRY_BYTES = 32 * 2**20
 """Of an entry as JSON; a file from elsewhere may hold one that unpacks to thousands of times its size."""
 
+MAX_ENTRY_PARTS = 2_000_000
+"""Texts, lists, objects and commas of an entry as JSON, each of which may take 70 bytes of memory; an answer
+of 40,000 tokens with the 20 likeliest in the place of each has as many."""
+
 _ENTRY = TypeAdapter(Entry)
-_LABELS = TypeAdapter(list[tuple[str, list[int]]])
+_LABELS = TypeAdapter(list[tuple[str, list[StrictInt]]])
 _NOTE = TypeAdapter(Note)
 _NOTHING = digest([])[:8].hex()
+# A text without an end is one part too: looking for the end again from every quote would take for ever.
+_PART = re.compile(rb'[\[{,]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +57,14 @@ def describe(value: bytes) -> Description:
     """
     try:
         if value.startswith(b"["):
-            labels = _LABELS.validate_json(value, strict=True)
+            labels = _LABELS.validate_python(_json(value))
             return Description(kind="labels", text=", ".join(text for text, _ in labels), content=labels)
         if value.startswith(b"{"):
-            note = _NOTE.validate_python(_json(value), strict=True)
+            note = _NOTE.validate_python(_json(value))
             return Description(kind="note", text=note["note"], content=note)
-        unpacked = _unpacked(value)
-        content = _json(unpacked)
-        entry = _ENTRY.validate_json(unpacked, strict=True)
-    except (zlib.error, ValueError, RecursionError, ValidationError) as error:
+        content = _json(_unpacked(value))
+        entry = _ENTRY.validate_python(content)
+    except (zlib.error, ValueError, ValidationError) as error:
         raise CorruptEntryError("it is no answer of this version") from error
     return Description(
         kind=_kind(entry["digests"]),
@@ -82,13 +89,10 @@ def _unpacked(value: bytes) -> bytes:
 
 
 def _json(text: bytes) -> object:
-    value: object = json.loads(text, parse_constant=_refuse)
-    json.dumps(value, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
-    return value
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON")
+    """Parse what is small enough: a byte of JSON can become a hundred in memory."""
+    if len(text) > MAX_ENTRY_BYTES or next(islice(_PART.finditer(text), MAX_ENTRY_PARTS, None), None):
+        raise ValueError("it is too large for an answer")
+    return from_json(text, allow_inf_nan=False, cache_strings="none")
 
 
 def _kind(digests: Mapping[str, str]) -> str:

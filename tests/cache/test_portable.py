@@ -171,6 +171,21 @@ def test_a_forged_entry_is_refused_and_the_others_are_taken(
     assert content(target) == {SORTED[0]: ENTRIES[SORTED[0]]}
 
 
+def test_a_line_of_more_parts_than_ours_is_not_parsed(target: DiskStore, tmp_path: Path) -> None:
+    good = line_of(SORTED[0], ENTRIES[SORTED[0]])
+    heavy: dict[str, Any] = {**line_of(SORTED[1], ENTRIES[SORTED[1]]), "more": [{}] * 1000}
+    done = import_file(target, write(tmp_path / "heavy", [HEADER, good, heavy, {"entries": 2}]), check)
+    assert (done.taken, done.problem) == (Taken(taken=1), "its line 3 is none of this format")
+
+
+def test_an_entry_that_no_file_could_carry_is_not_merged(target: DiskStore, tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "source")
+    store.put({SORTED[0]: bytes(MAX_ENTRY_BYTES + 1), SORTED[1]: bytes(MAX_ENTRY_BYTES)})
+    with StoreReader(tmp_path / "source") as source:
+        assert merge(target, source, check) == Taken(taken=1, refused=1)
+    assert list(content(target)) == [SORTED[1]]
+
+
 def test_a_file_that_is_cut_off_anywhere_gives_what_is_whole(exported: Path, tmp_path: Path) -> None:
     whole = exported.read_bytes()
     taken: list[int] = []

@@ -93,6 +93,7 @@ def test_what_the_program_remembers_is_a_note() -> None:
         zlib.compress(b"null"),
         zlib.compress(b"[" * 1_000_000),
         zlib.compress(b'{"response": ' + b"[" * 1_000_000),
+        zlib.compress(b'"' + b'\\"' * 1_000_000),
         zlib.compress(b"{}"),
         entry(completion("sky?"))[:-3],
         entry(completion("sky?")) + b"more",
@@ -112,11 +113,31 @@ def test_what_is_no_entry_is_refused(value: bytes) -> None:
         describe(value)
 
 
-def test_an_entry_that_unpacks_to_gigabytes_is_refused() -> None:
-    bomb = zlib.compressobj(9)
-    zeros = bytes(2**22)
-    parts = [bomb.compress(zeros) for _ in range(MAX_ENTRY_BYTES // len(zeros) + 1)]
-    value = b"".join([*parts, bomb.flush()])
+def test_an_entry_that_unpacks_to_more_than_an_answer_can_be_is_refused() -> None:
+    value = entry(completion("sky?"), Response(text="x" * 33 * 2**20, finish_reason="stop"))
     assert len(value) < MAX_ENTRY_BYTES / 500
     with pytest.raises(CorruptEntryError):
         describe(value)
+
+
+def filled(part: bytes, count: int) -> bytes:
+    """An entry that is in form, and holds so many of something in a field that may hold anything."""
+    empty = changed(request={"anything": "HERE"})
+    return zlib.compress(zlib.decompress(empty).replace(b'"HERE"', b"[" + part * count + b"{}]"))
+
+
+def test_an_entry_of_more_parts_than_an_answer_can_have_is_refused_before_it_fills_the_memory() -> None:
+    assert describe(filled(b"{},", 1000)).kind == "completion"
+    assert describe(filled(rb'", \", [", ', 1000)).kind == "completion"
+    with pytest.raises(CorruptEntryError):
+        describe(filled(b"{},", 2_000_000))
+    labels = b'[["True",[' + b"1," * 2_000_000 + b"1]]]"
+    with pytest.raises(CorruptEntryError):
+        describe(labels)
+
+
+def test_the_largest_answers_that_there_are_can_be_read() -> None:
+    top = {f" token {number}": -1.5 for number in range(20)}
+    place = TokenLogprob(token=" token 0", logprob=-1.5, top=top)
+    response = Response(text="x", finish_reason="length", token_logprobs=(place,) * 32_768)
+    assert describe(entry(completion("sky?"), response)).kind == "completion"
