@@ -24,6 +24,12 @@ class OverlayStore:
         """Keep entries in memory."""
         self._entries.update(entries)
 
+    def add(self, entries: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+        """Keep the entries that are neither in memory nor intact below, and return the others."""
+        present = self.get(entries).entries
+        self.put({key: value for key, value in entries.items() if key not in present})
+        return present
+
     def delete(self, keys: Iterable[Key]) -> int:
         """Remove entries from memory; what is below stays."""
         return sum(self._entries.pop(key, None) is not None for key in keys)

@@ -35,6 +35,17 @@ class Store(Protocol):
         """
         ...
 
+    def add(self, entries: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+        """Write the entries that are not there, or are damaged there: of many writers the first one wins.
+
+        Returns:
+            The intact entries that were there, and stay.
+
+        Raises:
+            StoreUnavailableError: The store cannot be written.
+        """
+        ...
+
     def delete(self, keys: Iterable[Key]) -> int:
         """Remove entries and say how many were there."""
         ...

@@ -180,14 +180,11 @@ class Identity:
         if canary is None:
             self.say(f"the server shows no log-probabilities: {self.model!r} is known by its name only")
             return await self._current(base)
-        # Read after the answer and written at once, so that two runs that begin together agree.
-        seen = await self._seen(base)
-        closest = min(seen, key=lambda one: distance(one.canary, canary), default=None)
-        far = distance(closest.canary, canary) if closest else 0.0
-        if closest is None:
-            name = base if pinned else f"{base} {_named(canary)}"
-            closest = Seen(revision=name, canary=canary)
-        elif far > TOLERANCE and self.mode is CacheMode.REFRESH:
+        name = base if pinned else f"{base} {_named(canary)}"
+        seen = await self._seen(base) or await self._met(base, Seen(revision=name, canary=canary))
+        closest = min(seen, key=lambda one: distance(one.canary, canary))
+        far = distance(closest.canary, canary)
+        if far > TOLERANCE and self.mode is CacheMode.REFRESH:
             closest = Seen(revision=f"{base} {_named(canary)}", canary=canary)
         elif far > TOLERANCE:
             raise WeightsChangedError(self._changed(far, pinned))
@@ -222,6 +219,12 @@ class Identity:
     async def _seen(self, base: str) -> list[Seen]:
         entry = await anyio.to_thread.run_sync(self._read, self._place(base))
         return [] if entry is None else _seen_in(entry)
+
+    async def _met(self, base: str, first: Seen) -> list[Seen]:
+        """Remember the first weights of a name; of runs that meet them together, one names them for all."""
+        entry = {self._place(base): _write([first])}
+        there = await anyio.to_thread.run_sync(self.store.add, entry)
+        return _seen_in(there[self._place(base)]) if there else [first]
 
     def _keep(self, base: str, others: list[Seen], latest: Seen) -> None:
         # Earlier weights stay known: serving them again is answered with their own answers.

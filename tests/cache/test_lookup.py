@@ -32,6 +32,11 @@ class Shelf:
         self.entries |= entries
         self.damaged -= set(entries)
 
+    def add(self, entries: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+        present = self.get(entries).entries
+        self.put({key: value for key, value in entries.items() if key not in present})
+        return present
+
     def delete(self, keys: Iterable[Key]) -> int:
         return sum(self.entries.pop(key, None) is not None for key in keys)
 

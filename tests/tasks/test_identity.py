@@ -1,8 +1,10 @@
 """No answer of some weights is served for others', and a restart of a server costs nothing."""
 
+import asyncio
 import logging
 import pickle
 import sqlite3
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,9 @@ from backends.vllm_server import VLLMServer
 from backends.weights import directory_digest
 from cache.disk_store import DiskStore
 from cache.errors import CacheMissError, CorruptEntryError
+from cache.keys import Key
 from cache.lookup import CacheMode, Lookup
+from cache.store import Found
 from tasks.generate import Generator
 from tasks.identity import Identity, WeightsChangedError
 from tests.fake_vllm import FakeVLLM
@@ -161,6 +165,33 @@ async def test_a_canary_that_has_sung_is_not_asked_again_before_sending(place: P
     await identity.revision()
     await identity.verify()
     assert server.asked.count("canary") == 1
+
+
+class Overtaken(DiskStore):
+    """A store in which somebody writes just after somebody else has looked."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def get(self, keys: Iterable[Key]) -> Found:
+        found = super().get(keys)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile:
+            meanwhile()
+        return found
+
+
+async def test_runs_that_meet_a_name_together_give_it_one_identity(place: Place) -> None:
+    store = Overtaken(place.store.directory)
+    other = place.run(Server())
+
+    class Singing(Server):
+        async def canary(self, model: str) -> Canary | None:
+            store.meanwhile = lambda: asyncio.run(other.revision())
+            return await super().canary(model)
+
+    late = Place(store=store).run(Singing(shift=0.02))
+    assert await late.revision() == await other.revision()
+    assert await place.run(Server(shift=0.02)).revision() == await other.revision()
 
 
 @pytest.mark.parametrize("shift", [2 * TOLERANCE, 3.0])

@@ -176,6 +176,11 @@ class MemoryStore:
     def put(self, entries: Mapping[Key, bytes]) -> None:
         self.entries.update(entries)
 
+    def add(self, entries: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+        present = self.get(entries).entries
+        self.entries = {**entries, **self.entries}
+        return present
+
     def delete(self, keys: Iterable[Key]) -> int:
         return sum(self.entries.pop(key, None) is not None for key in list(keys))
 
