@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -53,12 +53,21 @@ class SingleFlight:
         lookup: The store, as this run sees it.
         leases: Shared by all processes that use the store.
         poll_seconds: How often to look for what another process is asking for.
+        sleep: Waits for so many seconds.
     """
 
-    def __init__(self, lookup: Lookup, leases: Leases, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        leases: Leases,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._lookup = lookup
         self._leases = leases
         self._poll_seconds = poll_seconds
+        self._sleep = sleep
         self._open: dict[Key, asyncio.Future[Landed | None]] = {}
         self._holding = 0
         self._beating: asyncio.Task[None] | None = None
@@ -129,7 +138,7 @@ class SingleFlight:
             if not missing:
                 return
             how = "shared"  # what is found from now on was asked for by somebody else
-            await asyncio.sleep(self._poll_seconds)
+            await self._sleep(self._poll_seconds)
 
     def _find_or_claim(self, keys: Sequence[Key], claims: bool) -> tuple[dict[Key, Response], list[Key]]:  # noqa: FBT001
         """Look, claim what is not there, and look again: it may have been stored in between."""
@@ -159,10 +168,12 @@ class SingleFlight:
                 self._beating = None
 
     async def _beat(self) -> None:
+        # The shared threads may all wait for a store that somebody else is writing to, for minutes.
+        thread_of_its_own = anyio.CapacityLimiter(1)
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await self._sleep(BEAT_SECONDS)
             try:
-                await anyio.to_thread.run_sync(self._leases.beat)
+                await anyio.to_thread.run_sync(self._leases.beat, limiter=thread_of_its_own)
             except StoreUnavailableError as error:  # the next write will say it again, to more effect
                 logger.warning("%s", error)
 

@@ -61,9 +61,9 @@ class Naps:
         return Retrier(policy=policy or RetryPolicy(), sleep=self, rng=Dice(highest=highest))
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for what another thread or task does; half a minute is never."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for in another thread
             await asyncio.sleep(0.01)
 

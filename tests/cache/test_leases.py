@@ -166,6 +166,7 @@ def test_what_killed_processes_left_is_swept_by_the_next_who_is_alone(
     assert len(list(place.glob("*.alive"))) == 1
     leases = holder()
     assert len(list(place.glob("*.alive"))) == 1  # its own
+    assert list(leases._table) == []  # pyright: ignore[reportPrivateUsage]
     leases.close()
     assert list(place.glob("*.alive")) == []
 

@@ -1,11 +1,15 @@
 """A question that many put at once is asked once, whoever dies, fails or leaves meanwhile."""
 
 import asyncio
+import collections.abc
+import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from backends.base import Arrival, Outcome
@@ -13,9 +17,13 @@ from backends.errors import BadRequestError
 from backends.messages import Request, Response
 from backends.scripted import Scripted
 from cache.disk_store import DiskStore
-from cache.leases import DiskLeases
+from cache.keys import Key
+from cache.leases import BEAT_SECONDS, DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
+from tasks.codec import encode_entry
 from tasks.generate import Generator
+from tasks.keys import KeyedRequest, request_digests, request_key
+from tasks.single_flight import CLAIM_SECONDS, SingleFlight
 from tests.fake_vllm import FakeVLLMProcess
 from tests.helpers import completion, completions, until
 
@@ -57,6 +65,76 @@ class Slow(Scripted):
         self.asked.extend(requests)
         await self.door.wait()
         yield Arrival(outcomes=tuple((index, self._script(one)) for index, one in enumerate(requests)))
+
+
+class Ledger(NoLeases):
+    """Leases in memory, some of them held by another process; counts what it is told."""
+
+    def __init__(self, *, elsewhere: Iterable[Key] = ()) -> None:
+        self.elsewhere = set(elsewhere)
+        self.held: set[Key] = set()
+        self.claims = 0
+        self.beats = 0
+        self.on_claim: Callable[[], object] = lambda: None
+
+    def claim(self, keys: Iterable[Key]) -> set[Key]:
+        self.claims += 1
+        self.on_claim()
+        ours = set(keys) - self.elsewhere
+        self.held |= ours
+        return ours
+
+    def release(self, keys: Iterable[Key]) -> None:
+        self.held -= set(keys)
+
+    def beat(self) -> None:
+        self.beats += 1
+
+
+class Sleeps:
+    """Sleeps that take no time, and are remembered."""
+
+    def __init__(self, then: Callable[[int], object] = lambda count: None) -> None:  # noqa: ARG005
+        self.seconds: list[float] = []
+        self._then = then
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self._then(len(self.seconds))
+        await asyncio.sleep(0)
+
+
+ONE = KeyedRequest(request=ASK, key=request_key(ASK), digests=request_digests(ASK))
+ANSWER = Response(text="it", finish_reason="stop")
+
+
+def put_answer(store: DiskStore) -> None:
+    store.put({ONE.key: encode_entry(ASK, ONE.digests, ANSWER, keep_text=True)})
+
+
+@contextlib.contextmanager
+def all_threads_taken() -> collections.abc.Generator[None]:
+    """Leave no thread of the shared pool to anybody."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    holders = [object() for _ in range(int(threads.available_tokens))]
+    for one in holders:
+        threads.acquire_on_behalf_of_nowait(one)
+    yield
+    for one in holders:
+        threads.release_on_behalf_of(one)
+
+
+class Asked:
+    """Asks nobody: answers when its door is opened, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self.door = asyncio.Event()
+
+    async def __call__(self, missing: Sequence[KeyedRequest]) -> AsyncGenerator[dict[Key, Outcome], None]:
+        self.keys += [one.key for one in missing]
+        await self.door.wait()
+        yield {one.key: ANSWER for one in missing}
 
 
 @pytest.fixture
@@ -179,6 +257,63 @@ async def test_refresh_asks_whatever_others_are_doing(generator_of: Callable[...
     assert len(second.asked) == 1
     first.door.set()
     await leading
+
+
+# --- what leases are told -------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_an_answer_beats_even_where_all_threads_wait_for_the_store(
+    store: DiskStore,
+) -> None:
+    ledger, sleeps, ask = Ledger(), Sleeps(), Asked()
+    leading = asyncio.create_task(SingleFlight(Lookup(store), ledger, sleep=sleeps).land([ONE], ask))
+    await until(lambda: bool(ask.keys))
+    with all_threads_taken():
+        beats = ledger.beats
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: ledger.beats > beats + 10, seconds=5)
+    assert ledger.beats > beats + 10
+    assert set(sleeps.seconds) == {BEAT_SECONDS}
+    ask.door.set()
+    assert (await leading)[ONE.key].outcome == ANSWER
+    beats = ledger.beats
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert ledger.beats == beats
+
+
+async def test_what_is_stored_while_it_is_claimed_is_not_asked(store: DiskStore) -> None:
+    ledger, ask = Ledger(), Asked()
+    ledger.on_claim = lambda: put_answer(store)
+    ask.door.set()
+    landed = await SingleFlight(Lookup(store), ledger).land([ONE], ask)
+    assert (landed[ONE.key].outcome, landed[ONE.key].how) == (ANSWER, "hit")
+    assert ask.keys == []
+    assert ledger.held == set()
+
+
+async def test_leases_are_given_back_by_who_is_cancelled_and_by_who_is_answered(store: DiskStore) -> None:
+    ledger, ask = Ledger(), Asked()
+    flights = SingleFlight(Lookup(store), ledger)
+    leading = asyncio.create_task(flights.land([ONE], ask))
+    await until(lambda: bool(ask.keys))
+    assert ledger.held == {ONE.key}
+    leading.cancel()
+    await asyncio.wait([leading])
+    assert ledger.held == set()
+    ask.door.set()
+    await flights.land([ONE], ask)
+    assert ledger.held == set()
+
+
+async def test_who_waits_for_another_process_looks_often_and_claims_seldom(store: DiskStore) -> None:
+    ledger = Ledger(elsewhere=[ONE.key])
+    sleeps = Sleeps(lambda count: put_answer(store) if count == 45 else None)
+    flights = SingleFlight(Lookup(store), ledger, poll_seconds=CLAIM_SECONDS / 10, sleep=sleeps)
+    landed = await flights.land([ONE], Asked())
+    assert landed[ONE.key].how == "shared"
+    assert len(sleeps.seconds) == 45
+    assert 4 <= ledger.claims <= 5  # once at first, then once in ten looks
 
 
 def start_asker(place: Path, url: str, count: int) -> "subprocess.Popen[str]":
