@@ -92,8 +92,7 @@ class DiskLeases:
         self._seen: dict[str, tuple[bytes | None, float]] = {}
         with self._explained():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._life = self._lock_file(self._holder).open("w")
-            fcntl.flock(self._life, fcntl.LOCK_EX)
+            self._life = self._born()
             self._table = diskcache.Cache(
                 str(directory),
                 timeout=60,
@@ -143,6 +142,14 @@ class DiskLeases:
             self._table.close()
             self._lock_file(self._holder).unlink(missing_ok=True)
             self._life.close()
+
+    def _born(self) -> IO[str]:
+        # Locked under a name that nobody looks at: a file that is there and not locked is of a dead holder.
+        unborn = self._directory / f"{self._holder}.unborn"
+        life = unborn.open("w")
+        fcntl.flock(life, fcntl.LOCK_EX)
+        unborn.rename(self._lock_file(self._holder))
+        return life
 
     def _count_beat(self) -> None:
         self._beats += 1

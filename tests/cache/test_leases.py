@@ -1,5 +1,6 @@
 """A lease belongs to one living holder; the dead lose theirs at once, those who hang after some seconds."""
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -169,6 +170,27 @@ def test_what_killed_processes_left_is_swept_by_the_next_who_is_alone(
     assert list(leases._table) == []  # pyright: ignore[reportPrivateUsage]
     leases.close()
     assert list(place.glob("*.alive")) == []
+
+
+def test_who_is_there_before_its_lock_is_taken_is_not_buried_alive(
+    holder: Callable[..., DiskLeases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, lock = holder(), fcntl.flock
+    seen: list[set[str]] = []
+
+    def late(file: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not seen:
+            seen.append(set())
+            holder()  # somebody else begins just now, and looks who is dead
+            seen[0] |= other.claim(KEYS[:1])
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    newborn = holder()
+    assert newborn.claim(KEYS) == set(KEYS[1:])
+    assert other.claim(KEYS) == set(KEYS[:1])
+    newborn.close()
+    assert other.claim(KEYS) == set(KEYS)
 
 
 def test_a_folder_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path) -> None:
