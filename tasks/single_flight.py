@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from backends.base import Outcome
 from backends.messages import Response
-from cache.errors import StoreUnavailableError
+from cache.errors import CacheError, StoreUnavailableError
 from cache.keys import Key
 from cache.leases import BEAT_SECONDS, Leases
 from cache.lookup import Lookup
@@ -46,8 +46,9 @@ class SingleFlight:
     """Answers from the store, from whoever is asking the same already, or by asking.
 
     A question belongs to the first who puts it. In this process the others wait for that call, and one of
-    them takes over if it is cancelled. In other processes they wait for its lease: until the answer is
-    stored, or the lease is free because the call failed or its process died.
+    them takes over if it is cancelled; where the store fails it, it fails them all. In other
+    processes they wait for its lease: until the answer is stored, or the lease is free because the call
+    failed or its process died.
 
     Args:
         lookup: The store, as this run sees it.
@@ -68,7 +69,7 @@ class SingleFlight:
         self._leases = leases
         self._poll_seconds = poll_seconds
         self._sleep = sleep
-        self._open: dict[Key, asyncio.Future[Landed | None]] = {}
+        self._open: dict[Key, asyncio.Future[Landed | CacheError | None]] = {}
         self._holding = 0
         self._beating: asyncio.Task[None] | None = None
 
@@ -86,8 +87,11 @@ class SingleFlight:
             if led:
                 landed |= await self._lead(led, ask)
             for key, flight in followed.items():
+                found = await asyncio.shield(flight)
+                if isinstance(found, CacheError):  # asking once more would be paid, and not be stored either
+                    raise found
                 # None: whoever asked was cancelled; the question is put once more, and maybe by us.
-                if (found := await asyncio.shield(flight)) is not None:
+                if found is not None:
                     failed = found.how == "failed"
                     landed[key] = Landed(found.outcome, "failed" if failed else "shared")
             todo = {key: one for key, one in todo.items() if key not in landed}
@@ -97,16 +101,20 @@ class SingleFlight:
         loop = asyncio.get_running_loop()
         self._open |= {one.key: loop.create_future() for one in keyed}
         landed: dict[Key, Landed] = {}
+        end: CacheError | None = None
         try:
             async with aclosing(self._landings(keyed, ask)) as landings:
                 async for some in landings:
                     landed |= some
                     for key, one in some.items():
                         self._open.pop(key).set_result(one)
+        except CacheError as error:
+            end = error
+            raise
         finally:
             for one in keyed:
                 if flight := self._open.pop(one.key, None):
-                    flight.set_result(None)
+                    flight.set_result(end)
         return landed
 
     async def _landings(

@@ -5,7 +5,7 @@ import collections.abc
 import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -17,6 +17,7 @@ from backends.errors import BadRequestError
 from backends.messages import Request, Response
 from backends.scripted import Scripted
 from cache.disk_store import DiskStore
+from cache.errors import StoreUnavailableError
 from cache.keys import Key
 from cache.leases import BEAT_SECONDS, DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
@@ -205,6 +206,40 @@ async def test_all_who_wait_hear_of_a_failure(generator_of: Callable[..., Genera
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ExceptionGroup] * 3
     assert len(backend.asked) == 1
+
+
+class Full(DiskStore):
+    """A store on a disk without room."""
+
+    tries = 0
+
+    def put(self, entries: Mapping[Key, bytes]) -> None:
+        del entries
+        self.tries += 1
+        raise StoreUnavailableError("database or disk is full")
+
+    def add(self, entries: Mapping[Key, bytes]) -> Mapping[Key, bytes]:
+        self.put(entries)
+        return {}
+
+
+async def test_where_the_store_fails_who_asked_it_fails_all_who_wait(tmp_path: Path) -> None:
+    backend = Slow()
+    generator = Generator(backend=backend, lookup=Lookup(Full(tmp_path)))
+    callers = [asyncio.create_task(generator([ASK, completion("another")][: 1 + n % 2])) for n in range(100)]
+    await until(lambda: len(backend.asked) == 2)
+    backend.door.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
+    assert len(backend.asked) == 2
+
+
+async def test_after_a_failed_write_nothing_more_is_sent(tmp_path: Path) -> None:
+    store = Full(tmp_path)
+    backend = Scripted(lambda _: ANSWER, max_prompts=1)
+    with pytest.raises(StoreUnavailableError):
+        await Generator(backend=backend, lookup=Lookup(store))(completions(10))
+    assert (len(backend.asked), store.tries) == (1, 1)
 
 
 async def test_generators_that_share_a_store_do_not_ask_the_same(
