@@ -3,7 +3,8 @@
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, NotRequired, cast
 
@@ -91,8 +92,13 @@ def encode_entry(
 
 
 def decode_entry(entry: bytes) -> Response:
-    """Read the response in a store's entry."""
-    return response_from_json(read_entry(entry)["response"])
+    """Read the response in a store's entry.
+
+    Raises:
+        CorruptEntryError: The entry is no answer.
+    """
+    with of_its_kind("answer"):
+        return response_from_json(read_entry(entry)["response"])
 
 
 class Entry(TypedDict):
@@ -128,9 +134,14 @@ def encode_labels(labels: Sequence[Label]) -> bytes:
 
 
 def decode_labels(written: bytes) -> tuple[Label, ...]:
-    """Read what `encode_labels` wrote."""
-    pairs = cast("list[tuple[str, list[int]]]", json.loads(written))
-    return tuple(Label(text=text, token_ids=tuple(token_ids)) for text, token_ids in pairs)
+    """Read what `encode_labels` wrote.
+
+    Raises:
+        CorruptEntryError: It is something else.
+    """
+    with of_its_kind("list of labels"):
+        pairs = cast("list[tuple[str, list[int]]]", json.loads(written))
+        return tuple(Label(text=text, token_ids=tuple(token_ids)) for text, token_ids in pairs)
 
 
 class Note(TypedDict):
@@ -146,9 +157,30 @@ def encode_note(kind: str, content: object) -> bytes:
     return _json(Note(note=kind, content=content))
 
 
-def decode_note(written: bytes) -> object:
-    """Read the content of what `encode_note` wrote."""
-    return cast("Note", json.loads(written))["content"]
+def decode_note(written: bytes, kind: str) -> object:
+    """Read the content of what `encode_note` wrote.
+
+    Raises:
+        CorruptEntryError: It is something else, or a note of another kind.
+    """
+    with of_its_kind(f"note of {kind}"):
+        note = cast("Note", json.loads(written))
+        if note["note"] != kind:
+            raise ValueError(note["note"])
+        return note["content"]
+
+
+@contextmanager
+def of_its_kind(kind: str) -> Generator[None]:
+    """Refuse what is intact and of another kind: whoever wrote an imported file chose its keys too.
+
+    Raises:
+        CorruptEntryError: What is done inside shows that the entry has another form.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise CorruptEntryError(f"a stored entry is whole but no {kind}") from error
 
 
 def _json(value: object) -> bytes:

@@ -24,7 +24,7 @@ from cache.keys import Key, make_key
 from cache.leases import Leases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from tasks.budget import Budget, CostOf, free
-from tasks.codec import decode_labels, encode_entry, encode_labels
+from tasks.codec import decode_entry, decode_labels, encode_entry, encode_labels
 from tasks.journal_rows import CallRow, call_row, failure, request_row
 from tasks.keys import KeyedRequest, key_requests
 from tasks.single_flight import Landed, SingleFlight
@@ -132,12 +132,12 @@ class Generator:
         if not exact:
             return tuple(Label(text=text) for text in texts)
         key = make_key("labels", 1, [model, revision, list(texts)])
-        stored = self.lookup.find([key])
+        stored = self.lookup.find([key], decode_labels)
         if key in stored:
-            return decode_labels(stored[key])
+            return stored[key]
         labels = await self.backend.find_labels(model, texts)
         if all(label.token_ids for label in labels):  # else a newer server may do better
-            self.lookup.keep({key: encode_labels(labels)})
+            return self.lookup.keep({key: encode_labels(labels)}, decode_labels).get(key, labels)
         return labels
 
     def record(self, exchange: Exchange) -> None:
@@ -163,12 +163,12 @@ class Generator:
                 async with aclosing(self._arrivals([one.request for one in sent])) as arrivals:
                     async for arrival in arrivals:
                         arrived = {sent[index]: outcome for index, outcome in arrival.outcomes}
-                        await self._land(arrived, arrival, purpose, time.monotonic() - started)
-                        for one in arrived:
-                            del under_way[one.key]
+                        landed = await self._land(arrived, arrival, purpose, time.monotonic() - started)
+                        for key in landed:
+                            del under_way[key]
                         left = len(waiting) + len(under_way)
                         self.watch(purpose, len(missing) - left, len(missing))
-                        yield {one.key: outcome for one, outcome in arrived.items()}
+                        yield landed
         finally:
             self.budget.release([one.request for one in under_way.values()])  # nobody waits for them any more
 
@@ -186,14 +186,15 @@ class Generator:
 
     async def _land(
         self, arrived: Mapping[KeyedRequest, Outcome], arrival: Arrival, purpose: str, seconds: float
-    ) -> None:
-        """Store what arrived, and then write everything down."""
+    ) -> dict[Key, Outcome]:
+        """Store what arrived, and then write everything down; what others stored first is the answer."""
         good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
-        await anyio.to_thread.run_sync(self._keep, good)
+        outcomes = {**arrived, **await anyio.to_thread.run_sync(self._keep, good)}
         self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
         self.budget.settle([one.request for one in good], arrival.usage, self.cost_of)
         self.budget.release([one.request for one in arrived])
-        self._write_asked(arrived, purpose, seconds)
+        self._write_asked(outcomes, purpose, seconds)
+        return {one.key: outcome for one, outcome in outcomes.items()}
 
     @contextmanager
     def _waiting(self) -> collections.abc.Generator[None]:
@@ -231,15 +232,18 @@ class Generator:
         self.journal.write([{"event": "stand-in", "model": fallback.name, "answered": answered}])
         return result
 
-    def _keep(self, answered: Mapping[KeyedRequest, Response]) -> None:
+    def _keep(self, answered: Mapping[KeyedRequest, Response]) -> dict[KeyedRequest, Response]:
+        """Store answers, and return those that others stored first: a replay will find these."""
         entries = {
             one.key: encode_entry(
                 one.request, one.digests, response, keep_text=self.keep_text or not one.request.labels
             )
             for one, response in answered.items()
         }
-        if entries:
-            self.lookup.keep(entries)
+        if not entries:
+            return {}
+        first = self.lookup.keep(entries, decode_entry)
+        return {one: first[one.key] for one in answered if one.key in first}
 
     def _settle(self, arrival: Arrival, *, sent: int, failed: int) -> None:
         self.tally.sent += sent

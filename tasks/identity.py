@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -20,9 +20,11 @@ from cache.errors import CacheMissError, CorruptEntryError
 from cache.keys import Key, digest, make_key
 from cache.lookup import CacheMode
 from cache.store import Store
-from tasks.codec import decode_note, encode_note
+from tasks.codec import decode_note, encode_note, of_its_kind
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_CONTACT_ATTEMPTS = 4
 """Where nothing is known of a name yet; a server whose identity is known is asked once."""
@@ -181,7 +183,10 @@ class Identity:
             self.say(f"the server shows no log-probabilities: {self.model!r} is known by its name only")
             return await self._current(base)
         name = base if pinned else f"{base} {_named(canary)}"
-        seen = await self._seen(base) or await self._met(base, Seen(revision=name, canary=canary))
+        seen = await self._seen(base)
+        if not seen:
+            first = Seen(revision=name, canary=canary)
+            seen = await anyio.to_thread.run_sync(self._met, base, first)
         closest = min(seen, key=lambda one: distance(one.canary, canary))
         far = distance(closest.canary, canary)
         if far > TOLERANCE and self.mode is CacheMode.REFRESH:
@@ -213,30 +218,38 @@ class Identity:
         return make_key(CANARY_DOMAIN, VERSION, [self.model, base])
 
     def _remembered(self) -> str | None:
-        entry = self._read(self._name())
-        return None if entry is None else cast("str", decode_note(entry))
+        return self._read(self._name(), _revision_in)
 
     async def _seen(self, base: str) -> list[Seen]:
-        entry = await anyio.to_thread.run_sync(self._read, self._place(base))
-        return [] if entry is None else _seen_in(entry)
+        return await anyio.to_thread.run_sync(self._read, self._place(base), _seen_in) or []
 
-    async def _met(self, base: str, first: Seen) -> list[Seen]:
+    def _met(self, base: str, first: Seen) -> list[Seen]:
         """Remember the first weights of a name; of runs that meet them together, one names them for all."""
         entry = {self._place(base): _write([first])}
-        there = await anyio.to_thread.run_sync(self.store.add, entry)
-        return _seen_in(there[self._place(base)]) if there else [first]
+        there = self.store.add(entry)
+        try:
+            return _seen_in(there[self._place(base)]) if there else [first]
+        except CorruptEntryError:
+            self.store.put(entry)
+            return [first]
 
     def _keep(self, base: str, others: list[Seen], latest: Seen) -> None:
         # Earlier weights stay known: serving them again is answered with their own answers.
         self.store.put({self._place(base): _write([*others, latest])})
 
-    def _read(self, key: Key) -> bytes | None:
+    def _read(self, key: Key, read: Callable[[bytes], T]) -> T | None:
         found = self.store.get([key])
-        if found.damaged and self.mode is CacheMode.REPLAY:
+        if not found.entries and not found.damaged:
+            return None
+        try:
+            if found.entries:
+                return read(found.entries[key])
+        except CorruptEntryError:
+            pass  # intact, but of another kind: no better than damaged
+        if self.mode is CacheMode.REPLAY:
             raise CorruptEntryError(f"the identity of {self.model!r} is damaged; run without replay")
-        if found.damaged:
-            logger.warning("what is stored of the identity of %r is damaged; it is asked again", self.model)
-        return found.entries.get(key)
+        logger.warning("what is stored of the identity of %r is damaged; it is asked again", self.model)
+        return None
 
 
 def _based(pinned: str | None, user_revision: str | None) -> str:
@@ -257,9 +270,25 @@ def _write(seen: list[Seen]) -> bytes:
     return encode_note("canary", [[one.revision, _plain(one.canary)] for one in seen])
 
 
+def _revision_in(entry: bytes) -> str:
+    revision = decode_note(entry, "weights")
+    if not isinstance(revision, str):
+        raise CorruptEntryError("a stored entry is whole but no identity")
+    return revision
+
+
 def _seen_in(entry: bytes) -> list[Seen]:
-    read = cast("list[tuple[str, list[list[tuple[int, float]]]]]", decode_note(entry))
-    return [
-        Seen(revision=revision, canary=tuple({int(token): value for token, value in one} for one in answers))
-        for revision, answers in read
-    ]
+    """Read the weights that were met under a name, at least one."""
+    with of_its_kind("canary"):
+        seen = [_one_seen(*one) for one in cast("list[tuple[str, object]]", decode_note(entry, "canary"))]
+    if not seen:
+        raise CorruptEntryError("a stored canary names no weights")
+    return seen
+
+
+def _one_seen(revision: str, answers: object) -> Seen:
+    read = cast("list[list[tuple[int, float]]]", answers)
+    return Seen(
+        revision=str(revision),
+        canary=tuple({int(token): float(value) for token, value in one} for one in read),
+    )

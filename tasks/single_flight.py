@@ -150,16 +150,16 @@ class SingleFlight:
 
     def _find_or_claim(self, keys: Sequence[Key], claims: bool) -> tuple[dict[Key, Response], list[Key]]:  # noqa: FBT001
         """Look, claim what is not there, and look again: it may have been stored in between."""
-        entries = dict(self._lookup.find(keys))
+        entries = dict(self._lookup.find(keys, decode_entry))
         missing = [key for key in keys if key not in entries]
         if not missing or not claims:
-            return _decoded(entries), []
+            return entries, []
         claimed = self._leases.claim(missing)
-        late = self._lookup.find(key for key in missing if key in claimed)
+        late = self._lookup.find((key for key in missing if key in claimed), decode_entry)
         if late:
             self._leases.release(late)
         ours = [key for key in missing if key in claimed and key not in late]
-        return _decoded({**entries, **late}), ours
+        return {**entries, **late}, ours
 
     @asynccontextmanager
     async def _alive(self) -> AsyncGenerator[None]:
@@ -184,10 +184,6 @@ class SingleFlight:
                 await anyio.to_thread.run_sync(self._leases.beat, limiter=thread_of_its_own)
             except StoreUnavailableError as error:  # the next write will say it again, to more effect
                 logger.warning("%s", error)
-
-
-def _decoded(entries: Mapping[Key, bytes]) -> dict[Key, Response]:
-    return {key: decode_entry(entry) for key, entry in entries.items()}
 
 
 def _landed(outcome: Outcome) -> Landed:

@@ -1,7 +1,5 @@
 """How fast a model answered the last time, for estimates."""
 
-from typing import cast
-
 from backends.messages import Usage
 from cache.errors import CacheError
 from cache.keys import Key, make_key
@@ -28,11 +26,11 @@ def expected_seconds(store: Store, model: str, revision: str, usage: Usage) -> f
     """Return how long a model would take for these tokens; None where it has not been asked before."""
     try:
         entry = store.get([_key(model, revision)]).entries.get(_key(model, revision))
+        speed = None if entry is None else decode_note(entry, "speed")
     except CacheError:
         return None
-    if entry is None:
+    if not isinstance(speed, float) or speed <= 0:
         return None
-    speed = cast("float", decode_note(entry))
     return (usage.input_tokens + usage.output_tokens) / speed
 
 

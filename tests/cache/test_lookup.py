@@ -58,9 +58,9 @@ def test_modes_are_written_as_words() -> None:
 def test_use_reads_what_is_there_and_keeps_the_rest(shelf: Shelf) -> None:
     lookup = Lookup(shelf)
     assert lookup.mode is CacheMode.USE
-    assert lookup.find([OLD, GONE]) == {OLD: b"old"}
-    lookup.keep({GONE: b"new"})
-    assert lookup.find([OLD, GONE]) == {OLD: b"old", GONE: b"new"}
+    assert lookup.find([OLD, GONE], bytes) == {OLD: b"old"}
+    lookup.keep({GONE: b"new"}, bytes)
+    assert lookup.find([OLD, GONE], bytes) == {OLD: b"old", GONE: b"new"}
 
 
 @pytest.mark.parametrize("mode", [CacheMode.USE, CacheMode.REFRESH])
@@ -68,47 +68,75 @@ def test_a_damaged_entry_is_reported_and_asked_again(
     shelf: Shelf, caplog: pytest.LogCaptureFixture, mode: CacheMode
 ) -> None:
     lookup = Lookup(shelf, mode)
-    lookup.keep({BAD: b"first"})
+    lookup.keep({BAD: b"first"}, bytes)
     shelf.damaged.add(BAD)
     with caplog.at_level(logging.WARNING):
-        assert lookup.find([BAD]) == {}
+        assert lookup.find([BAD], bytes) == {}
     assert [record.getMessage() for record in caplog.records] == [
         f"the stored answer {BAD} is damaged and will be asked again"
     ]
-    lookup.keep({BAD: b"mended"})
-    assert lookup.find([BAD]) == {BAD: b"mended"}
+    lookup.keep({BAD: b"mended"}, bytes)
+    assert lookup.find([BAD], bytes) == {BAD: b"mended"}
+
+
+def pronounceable(entry: bytes) -> str:
+    if entry.startswith(b"?"):
+        raise CorruptEntryError("of another kind")
+    return entry.decode()
+
+
+def test_of_two_who_store_an_answer_the_first_is_believed_by_both(shelf: Shelf) -> None:
+    lookup = Lookup(shelf)
+    assert lookup.keep({OLD: b"late", GONE: b"new"}, pronounceable) == {OLD: "old"}
+    assert lookup.find([OLD, GONE], pronounceable) == {OLD: "old", GONE: "new"}
+    assert Lookup(shelf, CacheMode.REFRESH).keep({OLD: b"late"}, pronounceable) == {}
+    assert lookup.find([OLD], pronounceable) == {OLD: "late"}
+
+
+def test_an_intact_entry_of_another_kind_is_damaged_and_replaced(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.entries[GONE] = b"?!"
+    with pytest.raises(CorruptEntryError, match=f"{GONE} is damaged; run without replay"):
+        Lookup(shelf, CacheMode.REPLAY).find([OLD, GONE], pronounceable)
+    lookup = Lookup(shelf)
+    assert lookup.find([OLD, GONE], pronounceable) == {OLD: "old"}
+    assert lookup.damaged == {GONE}
+    assert "is damaged and will be asked again" in caplog.text
+    assert lookup.keep({GONE: b"new"}, pronounceable) == {}
+    assert lookup.find([GONE], pronounceable) == {GONE: "new"}
 
 
 def test_refresh_asks_everything_once_per_run(shelf: Shelf) -> None:
     lookup = Lookup(shelf, CacheMode.REFRESH)
-    assert lookup.find([OLD, GONE]) == {}
-    lookup.keep({OLD: b"new"})
-    assert lookup.find([OLD, GONE]) == {OLD: b"new"}
-    assert Lookup(shelf, CacheMode.REFRESH).find([OLD]) == {}  # another run asks again
-    assert Lookup(shelf).find([OLD]) == {OLD: b"new"}
+    assert lookup.find([OLD, GONE], bytes) == {}
+    lookup.keep({OLD: b"new"}, bytes)
+    assert lookup.find([OLD, GONE], bytes) == {OLD: b"new"}
+    assert Lookup(shelf, CacheMode.REFRESH).find([OLD], bytes) == {}  # another run asks again
+    assert Lookup(shelf).find([OLD], bytes) == {OLD: b"new"}
 
 
 def test_replay_reads_only(shelf: Shelf) -> None:
     lookup = Lookup(shelf, CacheMode.REPLAY)
-    assert lookup.find([OLD]) == {OLD: b"old"}
-    lookup.keep({GONE: b"new"})
+    assert lookup.find([OLD], bytes) == {OLD: b"old"}
+    lookup.keep({GONE: b"new"}, bytes)
     assert list(shelf.keys()) == [OLD]
 
 
 def test_replay_says_how_many_answers_are_missing_and_what_to_do(shelf: Shelf) -> None:
     with pytest.raises(CacheMissError, match=rf"1 of 2 answers are not stored \(the first: {GONE}\).*'use'"):
-        Lookup(shelf, CacheMode.REPLAY).find(iter([OLD, GONE]))
+        Lookup(shelf, CacheMode.REPLAY).find(iter([OLD, GONE]), bytes)
 
 
 def test_replay_refuses_a_damaged_answer(shelf: Shelf) -> None:
     with pytest.raises(CorruptEntryError, match=f"{BAD} is damaged; run without replay"):
-        Lookup(shelf, CacheMode.REPLAY).find([OLD, BAD])
+        Lookup(shelf, CacheMode.REPLAY).find([OLD, BAD], bytes)
 
 
 def test_off_reads_nothing_and_keeps_nothing(shelf: Shelf) -> None:
     lookup = Lookup(shelf, CacheMode.OFF)
-    assert lookup.find([OLD, BAD]) == {}
-    lookup.keep({GONE: b"new"})
-    assert lookup.find([GONE]) == {}
+    assert lookup.find([OLD, BAD], bytes) == {}
+    lookup.keep({GONE: b"new"}, bytes)
+    assert lookup.find([GONE], bytes) == {}
     assert list(shelf.keys()) == [OLD]
     assert shelf.looks == 0

@@ -75,7 +75,7 @@ def test_how_labels_are_scored_is_an_entry_too() -> None:
 def test_what_the_program_remembers_is_a_note() -> None:
     described = describe(encode_note("canary", [["rev", [[1, -0.5]]]]))
     assert (described.kind, described.text) == ("note", "canary")
-    assert decode_note(encode_note("canary", {"a": [1]})) == {"a": [1]}
+    assert decode_note(encode_note("canary", {"a": [1]}), "canary") == {"a": [1]}
 
 
 @pytest.mark.parametrize(

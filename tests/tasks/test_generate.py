@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from backends.vllm_server import VLLMServer
 from cache.disk_store import DiskStore
 from cache.errors import CacheMissError, CorruptEntryError
 from cache.lookup import CacheMode, Lookup
-from tasks.codec import read_entry
+from tasks.codec import encode_entry, encode_labels, encode_note, read_entry
 from tasks.generate import Generator
-from tasks.keys import request_key
+from tasks.keys import request_digests, request_key
 from tests.fake_vllm import FakeVLLM
 from tests.helpers import Naps, chat, completion, completions, sampling, scoring
 
@@ -250,6 +251,58 @@ async def test_a_damaged_entry_is_asked_again(place: Workplace, caplog: pytest.L
     assert "is damaged and will be asked again" in caplog.text
     replay, _ = place.run(unplugged, CacheMode.REPLAY)
     assert await replay(completions(3)) == answers
+
+
+OTHER_KINDS = [encode_labels(LABELS), encode_note("canary", []), encode_note("weights", "w"), b"[[]]"]
+
+
+@pytest.mark.parametrize("entry", [*OTHER_KINDS, zlib.compress(b"{}"), zlib.compress(b"[]")])
+async def test_an_entry_of_another_kind_under_an_answers_key_is_asked_again(
+    place: Workplace, caplog: pytest.LogCaptureFixture, entry: bytes
+) -> None:
+    [request] = completions(1)
+    place.store.put({request_key(request): entry})
+    replay, _ = place.run(mode=CacheMode.REPLAY)
+    with pytest.raises(CorruptEntryError, match="is damaged; run without replay"):
+        await replay([request])
+    generate, backend = place.run()
+    assert texts(await generate([request])) == ["to question 0"]
+    assert backend.asked == [request]
+    assert "is damaged and will be asked again" in caplog.text
+    assert texts(await replay([request])) == ["to question 0"]
+
+
+@pytest.mark.parametrize("entry", [encode_note("canary", []), b"[5]", zlib.compress(b"{}")])
+async def test_an_entry_of_another_kind_under_the_key_of_labels_is_asked_again(
+    place: Workplace, entry: bytes
+) -> None:
+    generate, _ = place.run()
+    found = await generate.find_labels("m", ["True"])
+    place.store.put(dict.fromkeys(place.store.keys(), entry))
+    again, _ = place.run()
+    assert await again.find_labels("m", ["True"]) == found
+    replay, _ = place.run(mode=CacheMode.REPLAY)
+    assert await replay.find_labels("m", ["True"]) == found
+
+
+async def test_an_answer_that_comes_late_gives_way_to_the_one_that_is_stored(place: Workplace) -> None:
+    def overtaken(request: Request) -> Outcome:
+        """Answer after another process has done so, that took this one for dead."""
+        digests = request_digests(request)
+        place.store.put({request_key(request): encode_entry(request, digests, echo(request), keep_text=True)})
+        return Response(text="late", finish_reason="stop")
+
+    async def answer(mode: CacheMode) -> str:
+        late, _ = place.run(overtaken, mode)
+        [response] = await late(completions(1))
+        assert late.tally.sent == 1
+        return response.text
+
+    assert await answer(CacheMode.USE) == "to question 0"
+    replay, _ = place.run(mode=CacheMode.REPLAY)
+    assert texts(await replay(completions(1))) == ["to question 0"]
+    assert await answer(CacheMode.REFRESH) == "late"
+    assert texts(await replay(completions(1))) == ["late"]
 
 
 async def test_a_damaged_entry_is_an_error_in_replay(place: Workplace) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import pickle
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from cache.errors import CacheMissError, CorruptEntryError
 from cache.keys import Key
 from cache.lookup import CacheMode, Lookup
 from cache.store import Found
+from tasks.codec import encode_labels, encode_note
 from tasks.generate import Generator
 from tasks.identity import Identity, WeightsChangedError
 from tests.fake_vllm import FakeVLLM
@@ -293,6 +295,21 @@ async def test_a_damaged_identity_ends_a_replay_and_is_else_asked_again(
         assert await place.sends(Server(pinned="dir:1")) == revision
     assert "is damaged" in caplog.text
     assert await place.run(Server(), CacheMode.REPLAY).revision() == revision
+
+
+@pytest.mark.parametrize("entry", [encode_labels([]), b'{"note":"x","content":1}', zlib.compress(b"{}")])
+async def test_an_entry_of_another_kind_in_the_place_of_an_identity_is_damaged(
+    place: Place, caplog: pytest.LogCaptureFixture, entry: bytes
+) -> None:
+    revision = await place.sends(Server())
+    forged = [entry, encode_note("weights", 1), encode_note("canary", []), encode_note("canary", [["x", 5]])]
+    for value in forged:
+        place.store.put(dict.fromkeys(place.store.keys(), value))
+        with pytest.raises(CorruptEntryError, match="is damaged; run without replay"):
+            await place.run(Server(), CacheMode.REPLAY).revision()
+        assert await place.sends(Server()) == revision
+        assert "is damaged; it is asked again" in caplog.text
+        assert await place.run(Server(), CacheMode.REPLAY).revision() == revision
 
 
 async def test_a_warm_run_needs_no_server_and_says_so_once(place: Place) -> None:

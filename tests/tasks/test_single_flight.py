@@ -23,7 +23,7 @@ from cache.leases import BEAT_SECONDS, DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from tasks.codec import encode_entry
 from tasks.generate import Generator
-from tasks.keys import KeyedRequest, request_digests, request_key
+from tasks.keys import KeyedRequest, key_requests, request_digests, request_key
 from tasks.single_flight import CLAIM_SECONDS, SingleFlight
 from tests.fake_vllm import FakeVLLMProcess
 from tests.helpers import completion, completions, until
@@ -226,7 +226,8 @@ class Full(DiskStore):
 async def test_where_the_store_fails_who_asked_it_fails_all_who_wait(tmp_path: Path) -> None:
     backend = Slow()
     generator = Generator(backend=backend, lookup=Lookup(Full(tmp_path)))
-    callers = [asyncio.create_task(generator([ASK, completion("another")][: 1 + n % 2])) for n in range(100)]
+    both = key_requests([ASK, completion("another")])
+    callers = [asyncio.create_task(generator.answer(both[: 1 + number % 2])) for number in range(100)]
     await until(lambda: len(backend.asked) == 2)
     backend.door.set()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
