@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -48,7 +48,16 @@ class Imported:
     """Where the file is cut off, or what else is wrong with it; what came before has been taken."""
 
 
-def export_store(source: StoreReader, path: Path, keys: Iterable[Key] | None = None) -> Exported:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which entries go into a file."""
+
+    keys: frozenset[Key]
+    also: Callable[[bytes], bool]
+    """Says which others go with them: a few small ones without which these are not found."""
+
+
+def export_store(source: StoreReader, path: Path, selection: Selection | None = None) -> Exported:
     """Write a store's intact entries into a file, whole or not at all, for its owner only.
 
     The lines depend on nothing but the entries: they are sorted by key and carry no times.
@@ -56,14 +65,14 @@ def export_store(source: StoreReader, path: Path, keys: Iterable[Key] | None = N
     Args:
         source: What to write.
         path: Replaced when there.
-        keys: Only these.
+        selection: What to write of it; everything by default.
 
     Raises:
         StoreUnavailableError: The store cannot be read.
         OSError: The file cannot be written.
     """
-    wanted = None if keys is None else set(keys)
-    rows = source.rows(Order.KEY) if wanted is None else _rows_of(source, wanted)
+    absent = set[Key]() if selection is None else set(selection.keys)
+    rows = source.rows(Order.KEY) if selection is None else _selected(source, selection, absent)
     descriptor, partial = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as raw:
@@ -74,11 +83,7 @@ def export_store(source: StoreReader, path: Path, keys: Iterable[Key] | None = N
         Path(partial).replace(path)
     finally:
         Path(partial).unlink(missing_ok=True)
-    return Exported(
-        entries=written,
-        left_out=left_out,
-        absent=0 if wanted is None else len(wanted) - written - left_out,
-    )
+    return Exported(entries=written, left_out=left_out, absent=len(absent))
 
 
 def import_file(target: DiskStore, path: Path, check: Check) -> Imported:
@@ -182,9 +187,14 @@ def _write_lines(file: gzip.GzipFile, source: StoreReader, rows: Iterable[Row]) 
     return written, left_out
 
 
-def _rows_of(source: StoreReader, keys: set[Key]) -> Iterator[Row]:
-    for key in sorted(keys):
-        yield from source.find(key, limit=1)
+def _selected(source: StoreReader, selection: Selection, absent: set[Key]) -> Iterator[Row]:
+    """Yield the selected rows, and take the keys that are there out of `absent`."""
+    for row in source.rows(Order.KEY):
+        if row.key in selection.keys:
+            absent.discard(row.key)
+            yield row
+        elif (value := source.read(row)) is not None and selection.also(value):
+            yield row
 
 
 def _line(value: dict[str, object]) -> bytes:

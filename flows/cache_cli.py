@@ -17,7 +17,7 @@ from cache.format import VERSION
 from cache.intake import merge
 from cache.keys import Key
 from cache.places import mounted, network_warning
-from cache.portable import export_store, import_file
+from cache.portable import Selection, export_store, import_file
 from cache.reading import Row, StoreReader
 from cache.sealing import is_key
 from flows.cache_tables import (
@@ -199,11 +199,16 @@ def export(
     file: Annotated[Path, typer.Argument(help="Replaced when there; readable by you only.")],
     *,
     store: StoreOption = None,
-    keys_from: Annotated[Path | None, typer.Option(help="A file with one key a line: only these.")] = None,
+    keys_from: Annotated[
+        Path | None, typer.Option(help="A file with one key a line: only these, and notes.")
+    ] = None,
 ) -> None:
-    """Write the store's answers into one file that another machine can import."""
+    """Write the store's answers into one file that another machine can import.
+
+    With some of them goes what the program remembers of models: a replay needs it to find them.
+    """
     with _told(), StoreReader(_folder(store)) as source:
-        written = export_store(source, file, None if keys_from is None else _keys_in(keys_from))
+        written = export_store(source, file, None if keys_from is None else _selected_in(keys_from))
     typer.echo(f"{count(written.entries, 'entry', 'entries')} written to {file}")
     if written.left_out or written.absent:
         typer.echo(
@@ -275,11 +280,11 @@ def _the_one(source: StoreReader, prefix: str) -> Row:
     return found[0]
 
 
-def _keys_in(path: Path) -> list[Key]:
+def _selected_in(path: Path) -> Selection:
     lines = path.read_text(encoding="utf-8", errors="replace").split()
     for line in lines:
         if not is_key(line):
             raise CacheError(
                 f"{path} holds {line[:70]!r}, which is no key; write one key of 64 hex digits a line"
             )
-    return [Key(line) for line in lines]
+    return Selection(keys=frozenset(map(Key, lines)), also=is_kept_for_others)

@@ -16,7 +16,7 @@ from cache.disk_store import DiskStore
 from cache.errors import CorruptEntryError, StoreUnavailableError
 from cache.intake import Taken, merge
 from cache.keys import Key
-from cache.portable import MAX_ENTRY_BYTES, Exported, export_store, import_file
+from cache.portable import MAX_ENTRY_BYTES, Exported, Selection, export_store, import_file
 from cache.reading import StoreReader
 from tests.helpers import some_key
 
@@ -103,9 +103,20 @@ def test_a_damaged_entry_is_left_out(tmp_path: Path) -> None:
 def test_only_the_keys_that_are_asked_for_are_written(exported: Path, tmp_path: Path) -> None:
     keys = [SORTED[3], SORTED[1], some_key("absent"), SORTED[3]]
     with StoreReader(tmp_path / "source") as source:
-        done = export_store(source, exported, keys)
+        done = export_store(source, exported, Selection(keys=frozenset(keys), also=lambda _: False))
     assert done == Exported(entries=2, left_out=0, absent=1)
     assert [line["key"] for line in lines_of(exported)[1:-1]] == [SORTED[1], SORTED[3]]
+
+
+def test_what_others_need_is_written_with_them(exported: Path, tmp_path: Path) -> None:
+    note = ENTRIES[SORTED[2]]
+    damaged = DiskStore(tmp_path / "source")
+    damaged._cache.set(SORTED[1], b"not sealed")  # pyright: ignore[reportPrivateUsage]
+    damaged._cache.set(SORTED[4], b"not sealed")  # pyright: ignore[reportPrivateUsage]
+    selection = Selection(keys=frozenset([SORTED[1], SORTED[3]]), also=lambda value: value == note)
+    with StoreReader(tmp_path / "source") as source:
+        assert export_store(source, exported, selection) == Exported(entries=2, left_out=1, absent=0)
+    assert [line["key"] for line in lines_of(exported)[1:-1]] == [SORTED[2], SORTED[3]]
 
 
 def test_a_file_that_cannot_be_written_whole_is_not_written(exported: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from backends.canary import PROMPTS, Canary
 from backends.errors import BackendConnectionError
 from backends.messages import Label, Request, Response
 from backends.scripted import Scripted
@@ -23,6 +24,7 @@ from cache.lookup import CacheMode, Lookup
 from flows.cli import app
 from tasks.codec import encode_entry, encode_labels, encode_note
 from tasks.generate import Generator
+from tasks.identity import Identity
 from tasks.keys import request_digests, request_key
 from tests.helpers import MODEL, chat, completion, scoring, some_key
 
@@ -80,6 +82,17 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(time, "time", lambda: now)
     store.close()
     return folder
+
+
+class Witness:
+    """A server of which only the name is known."""
+
+    async def weights(self, model: str, *, max_attempts: int) -> None:
+        del model, max_attempts
+
+    async def canary(self, model: str) -> Canary:
+        del model
+        return ({1: -0.5},) * len(PROMPTS)
 
 
 def damage(folder: Path, key: Key) -> None:
@@ -277,6 +290,19 @@ def test_export_takes_a_list_of_keys(tmp_path: Path) -> None:
     assert "which is no key; write one key of 64 hex digits a line" in refused(
         "export", tmp_path / "file", "--keys-from", tmp_path / "keys"
     )
+
+
+def test_a_run_that_is_exported_by_its_keys_can_be_replayed(folder: Path, tmp_path: Path) -> None:
+    def identity(place: Path, mode: CacheMode) -> Identity:
+        return Identity(witness=Witness(), store=DiskStore(place), mode=mode, model=MODEL)
+
+    there = tmp_path / "there"
+    found = asyncio.run(identity(folder, CacheMode.USE).revision())
+    (tmp_path / "keys").write_text("\n".join(KEYS))
+    said("export", tmp_path / "file", "--keys-from", tmp_path / "keys")
+    said("import", tmp_path / "file", "--store", there)
+    assert asyncio.run(identity(there, CacheMode.REPLAY).revision()) == found
+    assert replay(there) == ANSWERS
 
 
 @pytest.mark.usefixtures("folder")
