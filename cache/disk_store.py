@@ -88,6 +88,9 @@ class DiskStore:
         with explained(directory, "opened"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_marked = check_format(directory)
+            if (directory / DATABASE).exists():
+                # A look at the schema only: diskcache would read whatever has the names of its tables.
+                connect_reading(directory / DATABASE).close()
             if directory.stat().st_mode & 0o077:
                 directory.chmod(0o700)
             if not is_marked:

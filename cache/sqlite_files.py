@@ -26,6 +26,7 @@ def connect_reading(database: Path, *, untouched: bool = False) -> sqlite3.Conne
 
     Raises:
         sqlite3.Error: It is missing, cannot be read, or is no database.
+        StoreUnavailableError: What has the names of a store's tables in it computes its rows.
     """
     log = database.with_name(f"{database.name}-wal")
     if untouched and not log.exists():
@@ -91,7 +92,8 @@ def _opened(database: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = OFF")  # the file may be anybody's
         connection.execute("PRAGMA cell_size_check = ON")
         _look_at(connection)
-    except sqlite3.Error:
+        _refuse_views(connection, database)
+    except (sqlite3.Error, StoreUnavailableError):
         connection.close()
         raise
     return connection
@@ -107,6 +109,21 @@ def _look_at(connection: sqlite3.Connection) -> None:
         # Nothing is written here: this lets SQLite read what is left of a file that was cut short.
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(look).fetchall()
+
+
+def _refuse_views(connection: sqlite3.Connection, database: Path) -> None:
+    """Refuse a view or a virtual table in place of a store's table: it may have rows without an end."""
+    for name in ("Cache", "Settings"):
+        # The first is what SQLite made of the schema, whatever that says; before 3.37 it returns nothing.
+        kinds = [row[2] for row in connection.execute(f"PRAGMA main.table_list({name})")]
+        written = connection.execute(
+            "SELECT type FROM sqlite_master WHERE lower(name) = lower(?)", (name,)
+        ).fetchall()
+        if {*kinds, *(kind for (kind,) in written)} & {"view", "virtual"}:
+            raise StoreUnavailableError(
+                f"the store in {database.parent} cannot be opened: its database is of another program; "
+                "name another folder in VLLM_FLOWS_STORE"
+            )
 
 
 def _lenient(text: bytes) -> str:

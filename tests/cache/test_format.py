@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import diskcache
@@ -71,6 +73,38 @@ def test_a_newer_store_is_refused(folder: Path) -> None:
         f"the store in {folder} is of version 2 and this program reads up to 1; "
         "update the program, or name another folder in VLLM_FLOWS_STORE"
     )
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS rowid, x AS key FROM n"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [f"CREATE VIEW Cache AS {ENDLESS}"],
+        [f"CREATE VIEW cache AS {ENDLESS}", "CREATE TABLE Settings (key, value)"],
+        ["CREATE TABLE Cache (key, value)", f"CREATE VIEW Settings AS {ENDLESS}"],
+        [
+            f"CREATE VIEW Cache AS {ENDLESS}",
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET type = 'table', name = 'x', tbl_name = 'x'",
+        ],
+        ["CREATE VIRTUAL TABLE Cache USING fts5(key, value)"],
+    ],
+)
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_database_that_computes_its_rows_is_refused_before_any_is_read(
+    folder: Path,
+    statements: list[str],
+    is_marked: bool,  # noqa: FBT001
+) -> None:
+    (folder / "cache.db").unlink()
+    if not is_marked:
+        (folder / "store.json").unlink()
+    with closing(sqlite3.connect(folder / "cache.db")) as database, database:
+        for statement in statements:
+            database.execute(statement)
+    assert "its database is of another program" in refusal(folder)
 
 
 @pytest.mark.parametrize(
