@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio.to_thread
-from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
@@ -30,6 +29,7 @@ from flows.reports.batch import render
 from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import load_settings
+from flows.workflow import workflow
 from tasks.batch.files import MAX_PROBLEMS, Scan, read_batches, scan
 from tasks.batch.in_order import work_in_order
 from tasks.batch.outputs import Write, check_output, open_output, output_layout
@@ -60,7 +60,7 @@ class Source:
     schema: Schema | None
 
 
-@flow(name="batch")
+@workflow("batch")
 async def batch(parameters: BatchParameters) -> Summary:
     """Answer a file of prompts or conversations.
 

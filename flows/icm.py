@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
@@ -24,6 +23,7 @@ from flows.reports.icm import render
 from flows.results import ICMResult, data_digest, record_cost, run_directory, write_files
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import Settings, load_settings
+from flows.workflow import workflow
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
@@ -33,7 +33,7 @@ from tasks.icm.search import Search, Step
 Summary = dict[str, Any]
 
 
-@flow(name="icm")
+@workflow("icm")
 async def icm(parameters: ICMParameters) -> Summary:
     """Label claims by Internal Coherence Maximization, and evaluate the labels on a test split.
 

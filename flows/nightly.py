@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from flows.icm import icm
@@ -11,13 +10,14 @@ from flows.parameters import ICMParameters
 from flows.results import append_line
 from flows.run import with_deployment_defaults
 from flows.settings import load_settings
+from flows.workflow import workflow
 
 HISTORY = "nightly.jsonl"
 SHOWN = 30
 """Nights in the table."""
 
 
-@flow(name="nightly")
+@workflow("nightly")
 async def nightly(parameters: ICMParameters) -> dict[str, Any]:
     """Run the benchmark once; with cache_mode "refresh", so that the model is asked whatever is stored.
 

@@ -29,7 +29,7 @@ from cache.store import Store
 from flows.answering import RunStoppedError, first_error, identify, server_gone
 from flows.costs import cost_of, prices_of_run
 from flows.providers import open_provider, revision_in_keys
-from flows.run_parameters import RunParameters
+from flows.run_parameters import RunParameters, checked
 from flows.settings import Settings
 from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
@@ -187,7 +187,7 @@ async def with_deployment_defaults(parameters: P) -> P:
     async with get_client() as client:
         deployment = await client.read_deployment(deployment_id)
     defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
-    return parameters.model_validate({**defaults, **parameters.model_dump(exclude_unset=True)})
+    return checked(type(parameters), {**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _cost_usd(generator: Generator, prices: Mapping[str, Price | None]) -> float | None:

@@ -1,12 +1,15 @@
 """What a user can set for any run, whatever the workflow; rendered as a form in the Prefect UI."""
 
 import difflib
-from typing import cast
+from typing import TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from backends.registry import OWN, parse_model
 from cache.lookup import CacheMode
+
+SHOWN_CHARACTERS = 60
+"""Values that are longer are not repeated in what is said of them."""
 
 STEERING = (
     "cache_mode",
@@ -19,6 +22,33 @@ STEERING = (
     "fallback",
 )
 """Parameters that say how a run goes and not what it asks; runs that differ only here are one experiment."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ParametersError(ValueError):
+    """A run's parameters are wrong; the message names each that is, and says what would be right."""
+
+
+def checked(kind: type[M], given: object) -> M:
+    """Make parameters of what a caller gave: a dict, or parameters as they are.
+
+    Raises:
+        ParametersError: In one sentence, what pydantic would say in many lines.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        wrong = "; ".join(_wrong(one["loc"], one["msg"], one["input"]) for one in error.errors())
+        raise ParametersError(wrong) from error
+
+
+def _wrong(place: tuple[int | str, ...], message: str, given: object) -> str:
+    message = message.removeprefix("Value error, ")
+    if not place:
+        return message
+    name, shown = ".".join(map(str, place)), repr(given)
+    return f"{name}={shown}: {message}" if len(shown) <= SHOWN_CHARACTERS else f"{name}: {message}"
 
 
 class RunParameters(BaseModel):

@@ -10,6 +10,9 @@ from backends.serving.errors import ServingError
 from cache.errors import CacheError
 from flows.settings import SettingsError
 
+UNDERSTOOD = (ServingError, CacheError, SettingsError)
+"""Errors whose message says what is wrong and what to do."""
+
 
 @contextmanager
 def in_one_sentence(when_stopped: str) -> Generator[None]:
@@ -20,7 +23,7 @@ def in_one_sentence(when_stopped: str) -> Generator[None]:
     """
     try:
         yield
-    except (ServingError, CacheError, SettingsError) as error:
+    except UNDERSTOOD as error:
         _end(str(error), 1)
     except BrokenPipeError:
         raise  # typer ends quietly when `head` has seen enough

@@ -17,6 +17,6 @@ class Ask(Protocol):
             purpose: For people who watch; never part of a key.
 
         Raises:
-            ExceptionGroup: Of the BackendErrors of the requests without an answer; the others are stored.
+            UnansweredError: A group of the errors of requests without an answer; the others are stored.
         """
         ...

@@ -12,7 +12,7 @@ from backends.base import Outcome
 from backends.messages import Request, Response
 from cache.keys import Key, make_key
 from cache.lookup import CacheMode
-from tasks.generate import Generator, all_answered
+from tasks.generate import Generator, UnansweredError, all_answered
 from tasks.keys import KeyedRequest, key_requests
 from tasks.policies import ByContentKey
 
@@ -58,12 +58,20 @@ def _only_json(record: bytes) -> bytes:
     return record
 
 
+def _never(*_: object) -> bool:
+    return False
+
+
 @task(
     name="ask",
     task_run_name="{batch.title}",
     cache_policy=ByContentKey(),
     persist_result=True,
     result_serializer="json",
+    # Prefect logs the traceback of a failed task, with each error of the group, unless it could have been
+    # tried again and a condition was against it. What failed is told by the flow, in one sentence.
+    retries=1,
+    retry_condition_fn=_never,
 )
 async def ask_batch(batch: Batch) -> dict[str, int]:
     """Answer a batch. The result is a receipt: the answers are in the store, sealed, and nowhere else.
@@ -112,7 +120,7 @@ class TaskAsk:
         batch = Batch(self._title(purpose), keyed, self._generator)
         try:
             await self._task(batch)
-        except ExceptionGroup:
+        except UnansweredError:
             if batch.outcomes is None:
                 raise
         # A skipped task has its answers in the store; what is damaged there is noticed, as always.

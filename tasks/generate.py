@@ -2,6 +2,7 @@
 
 import collections.abc
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -281,11 +282,15 @@ class Generator:
         self.journal.write(rows)
 
 
+class UnansweredError(ExceptionGroup[BackendError]):
+    """Prompts without an answer; the message says how many, of which kinds, and what the first one says."""
+
+
 def all_answered(keyed: Sequence[KeyedRequest], outcomes: Sequence[Outcome], purpose: str) -> list[Response]:
     """Return the responses, if all outcomes are responses.
 
     Raises:
-        ExceptionGroup: Of the errors of those that are not.
+        UnansweredError: Holds the errors of those that are not.
     """
     errors = {
         one: outcome
@@ -294,7 +299,10 @@ def all_answered(keyed: Sequence[KeyedRequest], outcomes: Sequence[Outcome], pur
     }
     if errors:
         what = f"{len(errors)} of {len(keyed)} prompts have no answer ({purpose or 'asked'})"
-        raise ExceptionGroup(f"{what}: {next(iter(errors.values()))}", _noted(errors))
+        kinds = Counter(type(error).__name__ for error in errors.values()).most_common()
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds)
+        first = next(iter(errors.values()))
+        raise UnansweredError(f"{what}: {counted}; the first: {first}", _noted(errors))
     return [outcome for outcome in outcomes if isinstance(outcome, Response)]
 
 
