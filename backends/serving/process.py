@@ -70,6 +70,12 @@ def start(command: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Pat
     return ProcessId(pid=process.pid, create_time=psutil.Process(process.pid).create_time())
 
 
+def set_aside(log: Path) -> None:
+    """Keep the last log beside the new one: it may say why a process died."""
+    with contextlib.suppress(FileNotFoundError):
+        log.replace(log.with_name(f"{log.name}.old"))
+
+
 def is_running(process: ProcessId) -> bool:
     """Tell whether this very process is alive; a zombie is not."""
     return _find(process) is not None

@@ -15,7 +15,7 @@ from backends.errors import CertificateError
 from backends.failures import connection_error, trust
 from backends.serving.config import ServerConfig, command
 from backends.serving.errors import ServerStartError, ServerUnavailableError
-from backends.serving.process import ProcessId, is_running, require_free_port, start
+from backends.serving.process import ProcessId, is_running, require_free_port, set_aside, start
 
 POLL_SECONDS = 0.5
 ANSWER_TIMEOUT_SECONDS = 5.0
@@ -61,7 +61,7 @@ def start_server(
         python: The interpreter of a vLLM environment.
         port: Where it listens.
         env: The environment of the process; what `config` sets goes on top.
-        log: Where its output goes; an older log is replaced.
+        log: Where its output goes; an older log is set aside.
         variable: The environment variable that chooses the port, for the message when it is taken.
 
     Raises:
@@ -69,7 +69,7 @@ def start_server(
         ServerStartError: The program cannot be started.
     """
     require_free_port(port, variable=variable)
-    log.unlink(missing_ok=True)
+    set_aside(log)
     try:
         return start(command(config, python, port), env={**env, **config.env}, log=log)
     except OSError as error:

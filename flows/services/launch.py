@@ -13,7 +13,7 @@ from backends.addresses import split_addresses
 from backends.serving import config as server_config
 from backends.serving import demo_model
 from backends.serving.config import ServerConfig
-from backends.serving.process import ProcessId, Stopped, require_free_port, start, stop
+from backends.serving.process import ProcessId, Stopped, require_free_port, set_aside, start, stop
 from backends.serving.server import (
     StartProgress,
     cause_of_death,
@@ -73,7 +73,7 @@ class Launch:
         vLLM takes longest, so it is started first and waited for last.
         """
         external = self.settings.vllm_base_url
-        self._require_prefect_port()
+        self._require_ports()
         server = self._start_vllm() if external is None else None
         if external is not None:
             for address in split_addresses(external):
@@ -108,7 +108,7 @@ class Launch:
             mark=fingerprint(server_config.command(config, python, port), config.env),
             begin=begin,
             details={
-                "base_url": f"http://127.0.0.1:{port}",
+                "base_url": self._vllm_url,
                 "model": config.served_model_name,
                 "config": str(path),
             },
@@ -153,13 +153,23 @@ class Launch:
         seconds = time.monotonic() - begin
         self.terminal.say(f"vLLM server: {base_url} serves {server.config.served_model_name}{_took(seconds)}")
 
-    # -- Prefect ---------------------------------------------------------------------------------------------
-
-    def _require_prefect_port(self) -> None:
-        """Refuse before anything is started: a vLLM server takes long to come up."""
-        known = self.settings.services.read().get("prefect")
-        if known is None or not known.is_running:
+    def _require_ports(self) -> None:
+        """Refuse before anything is started or stopped: a vLLM server takes long to come up."""
+        known = self.settings.services.read()
+        prefect, vllm = known.get("prefect"), known.get("vllm")
+        if prefect is None or not prefect.is_running or prefect.details["url"] != self.settings.prefect_url:
             require_free_port(self.settings.prefect_port, variable="PREFECT_PORT")
+        if self.settings.vllm_base_url is not None:
+            return
+        # What is left of a server that died may still hold the port; that is stopped before the next one.
+        if vllm is None or vllm.details["base_url"] != self._vllm_url:
+            require_free_port(self.settings.vllm_port, variable="VLLM_PORT")
+
+    @property
+    def _vllm_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.vllm_port}"
+
+    # -- Prefect ---------------------------------------------------------------------------------------------
 
     def _start_prefect(self) -> PrefectAPI:
         url, home = self.settings.prefect_url, self.settings.state / "prefect"
@@ -260,7 +270,7 @@ class Launch:
         return service
 
     def _start(self, command: list[str], own: Mapping[str, str], log: Path) -> ProcessId:
-        log.unlink(missing_ok=True)
+        set_aside(log)
         return start(command, env={**inherited(self.environ), **own}, log=log, cwd=self.settings.project)
 
     def _wait_for(self, service: Service, is_there: Callable[[], bool], expected_seconds: float) -> float:

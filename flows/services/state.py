@@ -96,7 +96,8 @@ def only_one(lock: Path) -> Generator[None]:
     Raises:
         ServicesError: Another one is at work.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock.parent.chmod(0o700)  # Prefect's database in it holds prompts, and may be older than this rule
     with lock.open("w", encoding="ascii") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from backends.serving.server import (
     start_server,
     wait_until_ready,
 )
+from tests.flows.running import free_port
 
 CONFIG = ServerConfig(model="/models/tiny", served_model_name="tiny")
 NOWHERE = "http://127.0.0.1:9"
@@ -111,6 +112,16 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     assert seen[0].phase == "importing vLLM"
     assert seen[0].expected_seconds == CONFIG.start_seconds
     stop(process, grace_seconds=5)
+
+
+def test_the_log_of_a_server_that_died_is_kept_beside_the_next(tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    log.write_text("why it died")
+    process = start_server(
+        CONFIG, python=Path("/bin/true"), port=free_port(), env={}, log=log, variable="VLLM_PORT"
+    )
+    stop(process, grace_seconds=5)
+    assert (tmp_path / "vllm.log.old").read_text() == "why it died"
 
 
 def test_a_missing_environment_says_what_to_run(tmp_path: Path) -> None:

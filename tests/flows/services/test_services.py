@@ -1,14 +1,17 @@
 import io
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.console import Console
 
+from backends.serving.errors import PortInUseError
 from backends.serving.process import ProcessId, is_running, start
 from flows.services.control import down, status, up
 from flows.services.demo_run import find_summary
@@ -17,6 +20,7 @@ from flows.services.launch import Launch, deployment_digest
 from flows.services.settings import ServiceSettings
 from flows.services.state import Service, ServiceFile, ServiceName, ServicesError, fingerprint, only_one
 from flows.services.terminal import Terminal
+from tests.flows.running import free_port
 
 STUBBORN = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
 
@@ -190,6 +194,27 @@ def test_up_with_an_unreachable_server_starts_nothing(tmp_path: Path, terminal: 
     with pytest.raises(ServicesError.__mro__[1], match="nothing answers at http://127"):
         up(settings, {}, terminal)
     assert settings.services.read() == {}
+
+
+@pytest.mark.parametrize("variable", ["VLLM_PORT", "PREFECT_PORT"])
+def test_a_port_that_is_taken_is_found_before_a_service_is_stopped_for_it(
+    settings: ServiceSettings, terminal: Terminal, variable: str
+) -> None:
+    running = [started(settings, name) for name in ("prefect", "vllm")]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        mistyped = replace(settings, **{variable.lower(): port})
+        if variable == "VLLM_PORT":
+            mistyped = replace(mistyped, prefect_port=free_port())
+        with pytest.raises(PortInUseError, match=variable):
+            up(mistyped, {}, terminal)
+    assert all(is_running(service.process) for service in running)
+
+
+def test_only_the_user_may_look_into_the_folder_of_the_services(settings: ServiceSettings) -> None:
+    settings.state.mkdir(mode=0o755)
+    with only_one(settings.state / "up.lock"):
+        assert settings.state.stat().st_mode & 0o777 == 0o700
 
 
 def test_two_ups_do_not_work_on_one_project(settings: ServiceSettings, terminal: Terminal) -> None:
