@@ -15,6 +15,10 @@ Outcome = Response | BackendError
 """An answer, or the reason why there is none."""
 
 
+CANCELLED = "Cancelled"
+"""The outcome of an HTTP request that nobody waited for any more: the run was cancelled, or stopped."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
     """What came back together: the outcomes of some requests, by their position in the list asked."""
@@ -37,7 +41,7 @@ class Exchange:
     prompts: int
     seconds: float
     outcome: str
-    """"ok", or the name of the error."""
+    """"ok", the name of the error, or CANCELLED."""
     status_code: int | None = None
     usage: Usage = field(default_factory=Usage)
     attempt: int = 1

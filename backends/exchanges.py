@@ -1,11 +1,12 @@
 """Tells the owner of a backend how each HTTP request went."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from backends.base import Exchange, Hooks
+from backends.base import CANCELLED, Exchange, Hooks
 from backends.errors import BackendError
 from backends.messages import Usage
 
@@ -27,6 +28,9 @@ async def exchange(hooks: Hooks, server: str, path: str, prompts: int) -> AsyncG
         yield told
     except BackendError as error:
         outcome, status = type(error).__name__, error.status_code
+        raise
+    except asyncio.CancelledError:
+        outcome = CANCELLED
         raise
     finally:
         hooks.on_exchange(

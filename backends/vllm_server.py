@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from backends import wire
 from backends.addresses import Address, is_loopback
-from backends.base import Arrival, Exchange, Hooks, Indexed
+from backends.base import CANCELLED, Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
 from backends.canary import Canary, ask_canary
@@ -341,6 +341,9 @@ class VLLMServer:
             self.limit.failed(permit, error)
             self._breaker.failed(error)
             report(type(error).__name__, Usage(), error.status_code)
+            raise
+        except asyncio.CancelledError:
+            report(CANCELLED, Usage())
             raise
         self.limit.answered(permit, await self._load(reply.headers))
         self._breaker.succeeded()

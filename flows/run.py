@@ -134,9 +134,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             )
             yield run
         except BaseException as error:
-            # The kind only: what a server says of an error may repeat a prompt or a key.
-            kind = type(first_error(error)).__name__
-            end = {"state": "failed", "error": kind, "cost_usd": _cost_usd(generator, prices)}
+            end = {**_failure(error), "cost_usd": _cost_usd(generator, prices)}
             journal.write([{"event": "end", **end}])
             raise _explained(error, parameters, settings) from error
         if not estimator and parameters.cache_mode in {CacheMode.USE, CacheMode.REFRESH}:
@@ -213,6 +211,15 @@ def _about(parameters: RunParameters) -> dict[str, object]:
         "deployment": running_deployment.name,
         "parameters": parameters.model_dump(mode="json"),
     }
+
+
+def _failure(error: BaseException) -> dict[str, str]:
+    """Say how a run ended that did not complete."""
+    first = first_error(error)
+    # What is no Exception comes from outside: a cancelled run, Ctrl-C, a worker that is stopped.
+    state = "failed" if isinstance(first, Exception) else "cancelled"
+    # The kind only: what a server says of an error may repeat a prompt or a key.
+    return {"state": state, "error": type(first).__name__}
 
 
 def _explained(error: BaseException, parameters: RunParameters, settings: Settings) -> BaseException:

@@ -1,11 +1,13 @@
 """A run that is cancelled in the UI stops asking within seconds, and the server stops computing for it."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tasks.run_report import run_report
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
     JsonObject,
@@ -27,6 +29,11 @@ PARAMETERS: JsonObject = {
     "test_claims": 8,
 }
 SLOW_SECONDS = 600.0
+
+
+def journal(store: Path, run: str) -> list[JsonObject]:
+    lines = (store / "journal" / f"{run}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 @pytest.mark.timeout(200)
@@ -56,3 +63,6 @@ def test_cancelling_stops_the_asks_and_the_server_s_work(
             wait_for(lambda: state() == "Cancelled", "the run to be shown as cancelled", seconds=60)
             assert fake.stats()["prompts"] == asked
     assert waited < SLOW_SECONDS / 10
+    report = run_report(journal(place.store, flow_run_id))
+    assert report.state == "cancelled"
+    assert report.requests.outcomes["Cancelled"] >= 1
