@@ -1,5 +1,6 @@
 """Shows what a run would cost."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect.artifacts import acreate_table_artifact
@@ -25,19 +26,21 @@ async def show_estimate(run: Run) -> dict[str, Any]:
         "seconds": expected_seconds(run.store, run.model, run.revision, usage),
         "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
     }
-    seconds = found["seconds"]
-    takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
-    dollars = found["max_cost_usd"]
-    most = "if every answer is as long as it may be"
-    money = "unknown" if dollars is None else f"about {dollars:.4f} USD {most}" if dollars else "nothing"
-    get_run_logger().info(
-        "estimate: %d calls, %d of them stored, %d to send; %d prompt tokens, of which about %d to compute, "
-        "and up to %d generated; %s; cost %s; nothing was sent",
-        *list(found.values())[:-2],
-        takes,
-        money,
-    )
+    get_run_logger().info(told(found))
     await acreate_table_artifact(
         key="estimate", table=[found], description="What the run would cost; nothing was sent"
     )
     return found
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """Put an estimate into a sentence."""
+    seconds, usd = found["seconds"], found["max_cost_usd"]
+    takes = "an unknown time, nothing is known of this model" if seconds is None else f"about {seconds:.0f} s"
+    most = "if every answer is as long as it may be"
+    money = "unknown" if usd is None else f"about {usd:.4f} USD {most}" if usd else "nothing"
+    return (
+        f"estimate: {found['calls']} calls, {found['hits']} of them stored, {found['to_send']} to send; "
+        f"{found['input_tokens']} prompt tokens, of which about {found['computed_input_tokens']} to compute, "
+        f"and up to {found['max_output_tokens']} generated; {takes}; cost {money}; nothing was sent"
+    )

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect.artifacts import acreate_table_artifact
+from prefect.logging import get_run_logger
 
+from flows.estimates import told
 from flows.icm import icm
 from flows.parameters import ICMParameters
 from flows.results import append_line
@@ -27,7 +29,8 @@ async def nightly(parameters: ICMParameters) -> dict[str, Any]:
     parameters = await with_deployment_defaults(parameters)
     summary = await icm(parameters)
     if parameters.estimate:
-        return summary  # nothing was measured
+        get_run_logger().info(told(summary))  # `--watch` shows the log of this flow run only
+        return summary
     row = history_row(summary, datetime.now(UTC))
     history = append_line(load_settings().runs / HISTORY, row)
     await acreate_table_artifact(

@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import State
 
 from flows.batch import batch
 from flows.icm import icm
+from flows.nightly import nightly
 
-FLOWS: Mapping[str, Callable[..., object]] = {"icm": icm, "batch": batch}
+FLOWS: Mapping[str, Callable[..., object]] = {"icm": icm, "batch": batch, "nightly": nightly}
 
 
 async def run(flow: str, parameters: Any) -> dict[str, object]:  # noqa: ANN401 - wrong ones, too

@@ -31,6 +31,9 @@ def test_an_estimate_sends_nothing_and_a_budget_stops_a_run_that_goes_on_when_it
         assert (found["seconds"], found["max_cost_usd"]) == (None, 0.0)
         assert found["input_tokens"] > found["computed_input_tokens"] > 0
 
+        night = process.run(place, {**PARAMETERS, "estimate": True}, flow="nightly").require_completed()
+        assert night.log.count(f"- estimate: {found['calls']} calls, ") == 2  # the flow's own log, too
+
         stopped = process.run(place, {**PARAMETERS, "max_requests": 30})
         assert stopped.state == "Failed"
         assert "max_requests (30)" in stopped.message
