@@ -43,11 +43,12 @@ class ServerCounters:
         A server that was started again in between has counted from nothing: then this is what it has
         counted since, and what came before its end is lost.
         """
-        if before is None or self._restarted(before):
+        if before is None or self.restarted_since(before):
             return dict(self.counts)
         return {name: count - before.counts.get(name, 0) for name, count in self.counts.items()}
 
-    def _restarted(self, before: "ServerCounters") -> bool:
+    def restarted_since(self, before: "ServerCounters") -> bool:
+        """Tell whether the server was started again after an earlier reading."""
         fell = any(count < before.counts.get(name, 0) for name, count in self.counts.items())
         return fell or self.started != before.started
 

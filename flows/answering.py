@@ -73,13 +73,18 @@ class Answerer:
         if server.root not in self._before and (counters := await server.counters()):
             self._before[server.root] = counters
 
-    async def counted(self) -> dict[str, int]:
-        """Return what the servers have counted since; empty where none was asked, or none tells."""
+    async def counted(self) -> dict[str, object]:
+        """Return for the journal what the servers have counted since; nothing where none was asked or tells.
+
+        A server that was started again has lost what it had counted before, which is to be said.
+        """
         sums: Counter[str] = Counter()
+        restarted = False
         for server in self.servers:
-            if server.root in self._before and (after := await server.counters()):
-                sums.update(after.since(self._before[server.root]))
-        return dict(sums)
+            if (before := self._before.get(server.root)) and (after := await server.counters()):
+                sums.update(after.since(before))
+                restarted |= after.restarted_since(before)
+        return {"server_counters": dict(sums), "server_restarted": restarted}
 
 
 async def identify(

@@ -139,7 +139,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             raise _explained(error, parameters, settings) from error
         if not estimator and parameters.cache_mode in {CacheMode.USE, CacheMode.REFRESH}:
             remember_speed(store, run.model, run.revision, generator.tally)
-        end = {"cost_usd": run.cost_usd(), "server_counters": await answerer.counted()}
+        end = {"cost_usd": run.cost_usd(), **await answerer.counted()}
         journal.write([{"event": "end", "state": "completed", **end}])
 
 

@@ -29,7 +29,7 @@ def report_table(report: RunReport, began: str) -> Table:
         "failed with": _counted(report.errors),
         **_request_rows(requests),
         "cost": "" if report.cost_usd is None else f"{report.cost_usd:,.4f} USD",
-        "server counted, for all who asked": _counted(report.server_counters),
+        "server counted, for all who asked": _server_counted(report),
     }
     for name, value in rows.items():
         if value:
@@ -84,6 +84,13 @@ def _request_rows(requests: Requests) -> dict[str, str]:
         "held back": f"{requests.held_seconds:,.1f} s over all lists" if requests.held_seconds else "",
         "one request": _latency(requests),
     }
+
+
+def _server_counted(report: RunReport) -> str:
+    counted = _counted(report.server_counters)
+    if not report.server_restarted:
+        return counted
+    return f"{counted or 'nothing'} since it was started again; what it counted before is lost"
 
 
 def _latency(requests: Requests) -> str:

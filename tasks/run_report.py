@@ -92,6 +92,8 @@ class RunReport:
     cost_usd: float | None = None
     server_counters: Counter[str] = field(default_factory=Counter[str])
     """What the server counted meanwhile, for everybody who asked it."""
+    server_restarted: bool = False
+    """It was started again meanwhile, and what it had counted before is lost."""
     tasks: dict[str, Calls] = field(default_factory=dict[str, Calls])
 
     @property
@@ -183,6 +185,7 @@ def _end(report: RunReport, row: Row) -> None:
     if row.get("cost_usd") is not None:
         report.cost_usd = (report.cost_usd or 0.0) + _number(row, "cost_usd")
     counters = row.get("server_counters")
+    report.server_restarted |= row.get("server_restarted") is True
     if isinstance(counters, Mapping):
         counted = cast("Row", counters)
         report.server_counters.update({name: int(_number(counted, name)) for name in counted})

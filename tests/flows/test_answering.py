@@ -1,20 +1,26 @@
 """Facts about who answers a run."""
 
+import io
 import logging
 from pathlib import Path
+from typing import cast
 
 import pytest
+from rich.console import Console
 
 from backends.errors import BackendConnectionError
 from backends.openai_compatible import OpenAICompatible
 from backends.replicas import Replicas
 from backends.scripted import Scripted
+from backends.server_counters import ServerCounters
 from backends.vllm_server import VLLMServer
 from cache.disk_store import DiskStore
-from flows.answering import first_error, identify, open_backend, served_model, server_gone
+from flows.answering import Answerer, first_error, identify, open_backend, served_model, server_gone
 from flows.parameters import ICMParameters
+from flows.run_tables import report_table
 from flows.settings import Settings, SettingsError
 from tasks.identity import WeightsChangedError
+from tasks.run_report import run_report
 from tests.fake_vllm import FakeVLLM
 
 VLLM = ICMParameters()
@@ -67,6 +73,37 @@ def test_a_server_that_is_gone_is_told_with_the_variable_that_names_it(
     assert told.startswith("no connection to x;")
     assert variable in told
     assert "stored" in told
+
+
+class Counting:
+    """As much of a server as is counted: readings, one after another."""
+
+    root = "http://a"
+
+    def __init__(self, *readings: ServerCounters) -> None:
+        self._readings = list(readings)
+
+    async def counters(self) -> ServerCounters:
+        return self._readings.pop(0)
+
+
+@pytest.mark.parametrize(("started", "counted"), [(1.0, 5), (2.0, 12)])
+async def test_what_a_server_counted_before_it_was_started_again_is_said_to_be_lost(
+    started: float, counted: int
+) -> None:
+    first = ServerCounters(counts={"prompt_tokens": 7}, started=1.0)
+    last = ServerCounters(counts={"prompt_tokens": 12}, started=started)
+    server = cast("VLLMServer", Counting(first, last))
+    answerer = Answerer(model="m", revision="r", servers=(server,))
+    await answerer.count(server)
+    end = await answerer.counted()
+    assert end == {"server_counters": {"prompt_tokens": counted}, "server_restarted": started > 1}
+    report = run_report([{"event": "end", "state": "completed", **end}])
+    console = Console(file=io.StringIO(), width=200)
+    console.print(report_table(report, ""))
+    shown = cast("io.StringIO", console.file).getvalue()
+    assert f"prompt_tokens {counted}" in shown
+    assert ("since it was started again; what it counted before is lost" in shown) is (started > 1)
 
 
 async def test_other_weights_behind_a_server_that_was_away_stop_the_run(
