@@ -24,6 +24,7 @@ from cache.sealing import is_key
 FORMAT = "vllm-flows answers"
 VERSION = 1
 
+NOT_OURS = "it is no file of `vllm-flows cache export`"
 _MAX_LINE_BYTES = MAX_ENTRY_BYTES * 4 // 3 + 1024  # as base64, with key and digest
 _MAX_LINE_PARTS = 100  # ours have five; each of millions would take more memory than the line
 
@@ -115,7 +116,7 @@ class PortableFile:
         """Yield entries, None for one without a proper key; stop where the file makes no sense."""
         header = self._lines.next()
         if header is None or header.get("format") != FORMAT:
-            self.problem = self._lines.problem or "it is no file of `vllm-flows cache export`"
+            self.problem = self._lines.problem or NOT_OURS
             return
         if header.get("version") != VERSION:
             self.problem = f"it is of version {header.get('version')!r}, and this program reads {VERSION}"
@@ -152,7 +153,10 @@ class _Lines:
         try:
             line = self._file.readline(_MAX_LINE_BYTES + 1)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            self.problem = f"it is cut off or damaged at line {self._number} ({error})"
+            is_gzip = self._number > 1 or not str(error).startswith("Not a gzipped file")
+            self.problem = (
+                f"it is cut off or damaged at line {self._number} ({error})" if is_gzip else NOT_OURS
+            )
             return None
         if not line:
             return None

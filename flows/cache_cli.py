@@ -1,6 +1,7 @@
 """The store's command line: `vllm-flows cache stats | ls | show | verify | gc | export | import | merge`."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from cache.format import VERSION
 from cache.intake import merge
 from cache.keys import Key
 from cache.places import mounted, network_warning
-from cache.portable import Selection, export_store, import_file
+from cache.portable import NOT_OURS, Selection, export_store, import_file
 from cache.reading import Row, StoreReader
 from cache.sealing import is_key
 from flows.cache_tables import (
@@ -208,7 +209,9 @@ def export(
     With some of them goes what the program remembers of models: a replay needs it to find them.
     """
     with _told(), StoreReader(_folder(store)) as source:
-        written = export_store(source, file, None if keys_from is None else _selected_in(keys_from))
+        selection = None if keys_from is None else _selected_in(keys_from)
+        _require_room_for(file)
+        written = export_store(source, file, selection)
     typer.echo(f"{count(written.entries, 'entry', 'entries')} written to {file}")
     if written.left_out or written.absent:
         typer.echo(
@@ -226,7 +229,10 @@ def import_(
 ) -> None:
     """Take the answers of a file in; exit code 1 where something was refused or the file is not whole."""
     with _told():
+        _require_file(file, "what `vllm-flows cache export` wrote")
         done = import_file(DiskStore(_folder(store)), file, describe)
+        if done.problem == NOT_OURS:
+            raise CacheError(f"{file} is not imported: {done.problem}")
     print_taken(done.taken)
     if done.problem is not None:
         typer.echo(f"vllm-flows: {file} is not whole: {done.problem}; what came before was taken", err=True)
@@ -280,7 +286,24 @@ def _the_one(source: StoreReader, prefix: str) -> Row:
     return found[0]
 
 
+def _require_file(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise CacheError(f"there is no file {path}; give the path of {what}")
+
+
+def _require_room_for(path: Path) -> None:
+    """Refuse a path under which no file can be made; the error of trying would name another one."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise CacheError(f"{path} is a folder; give the path of a file in it, as {path / 'answers.gz'}")
+    if not folder.is_dir():
+        raise CacheError(f"there is no folder {folder}; make it, or give the path of a file elsewhere")
+    if not os.access(folder, os.W_OK):
+        raise CacheError(f"the folder {folder} may not be written to; give the path of a file elsewhere")
+
+
 def _selected_in(path: Path) -> Selection:
+    _require_file(path, "a file with one key a line")
     lines = path.read_text(encoding="utf-8", errors="replace").split()
     for line in lines:
         if not is_key(line):

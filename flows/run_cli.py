@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cache.disk_store import DiskStore
+from cache.errors import NoSuchRunError
 from cache.journal_reading import Rows, find_journal, journal_files
 from flows import cache_cli
 from flows.run_tables import calls_table, report_table, short_reasons_table
@@ -52,7 +53,12 @@ def list_runs(
 ) -> None:
     """List runs, the one that began last first."""
     with _told():
-        files = journal_files(_folder(store) / JOURNALS)
+        folder = _folder(store)
+        if not folder.is_dir():
+            raise NoSuchRunError(
+                f"there is no store in {folder}; name its folder in VLLM_FLOWS_STORE or by --store"
+            )
+        files = journal_files(folder / JOURNALS)
         reports = [_reported(path)[0] for path in files[:limit]]
     if as_json:
         _print_json([_run_as_json(report) for report in reports])

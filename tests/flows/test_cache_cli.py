@@ -317,6 +317,13 @@ def test_import_says_where_a_file_breaks_and_keeps_what_was_whole(tmp_path: Path
     assert len(intact(tmp_path / "there")) == 2
 
 
+def test_import_of_another_program_s_file_says_so_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("a,b\n1,2\n")
+    said = refused("import", tmp_path / "p.csv", "--store", tmp_path / "there")
+    assert f"{tmp_path / 'p.csv'} is not imported: it is no file of `vllm-flows cache export`" in said
+    assert "what came before" not in said
+
+
 def test_import_refuses_what_is_no_answer(tmp_path: Path) -> None:
     store = DiskStore(tmp_path / "evil")
     store.put({KEYS[0]: b"\x80\x04K\x01.", KEYS[1]: encode_labels(LABELS)})
@@ -346,12 +353,15 @@ def test_where_there_is_no_store_nothing_is_made(tmp_path: Path) -> None:
         assert f"there is no store in {there}; name its folder" in refused(*command, "--store", there)
     assert "there is no store" in refused("export", tmp_path / "file", "--store", there)
     assert "there is no store" in refused("merge", there)
-    assert "No such file or directory" in refused("import", tmp_path / "absent")
+    assert f"there is no file {tmp_path / 'absent'}; give the path" in refused("import", tmp_path / "absent")
     assert not there.exists()
     assert not (tmp_path / "file").exists()
 
 
 def test_a_file_that_cannot_be_written_is_told(folder: Path, tmp_path: Path) -> None:
-    assert "No such file or directory" in refused("export", tmp_path / "no" / "such" / "file")
-    assert "Is a directory" in refused("export", folder)
+    nowhere = tmp_path / "no" / "such"
+    assert f"there is no folder {nowhere}; make it" in refused("export", nowhere / "file")
+    assert f"{folder} is a folder; give the path of a file in it" in refused("export", folder)
+    no_keys = refused("export", tmp_path / "file", "--keys-from", tmp_path / "keys")
+    assert f"there is no file {tmp_path / 'keys'}; give the path of a file with one key a line" in no_keys
     assert intact(folder) == set(KEYS)

@@ -143,6 +143,10 @@ def test_a_run_that_is_not_one_is_a_sentence(command: str, name: str, says: str)
 
 
 def test_without_a_store_there_are_no_runs(tmp_path: Path) -> None:
-    assert json.loads(call("list", "--json", "--store", str(tmp_path / "none")).stdout) == []
+    assert (
+        f"there is no store in {tmp_path / 'none'}"
+        in call("list", "--store", str(tmp_path / "none"), code=1).stderr
+    )
+    assert json.loads(call("list", "--json", "--store", str(tmp_path)).stdout) == []
     assert "no run called 'last'" in call("report", "--store", str(tmp_path / "none"), code=1).stderr
     assert not (tmp_path / "none").exists()
