@@ -41,6 +41,9 @@ from tasks.keys import key_requests
 
 Summary = dict[str, Any]
 
+ANSWERS = "answers.jsonl"
+"""The file of answers in a run's folder, where no output_path is given."""
+
 AT_ONCE = 4
 """Batches that are asked at a time, so that the server never waits for the slowest prompt of one."""
 
@@ -73,11 +76,12 @@ async def batch(parameters: BatchParameters) -> Summary:
     settings = load_settings()
     source = await anyio.to_thread.run_sync(open_source, parameters)
     _tell_bad_rows(source, parameters)
+    wanted = Path(parameters.output_path) if parameters.output_path else None
+    await anyio.to_thread.run_sync(check_output, wanted or settings.runs / ANSWERS)
     async with open_run(parameters, settings) as run:
         questions = _questions(parameters, run, source)
         directory = batch_directory(settings.runs, questions, parameters, source.scan.digest)
-        output = Path(parameters.output_path) if parameters.output_path else directory / "answers.jsonl"
-        await anyio.to_thread.run_sync(check_output, output)
+        output = wanted or directory / ANSWERS
         if run.estimator:
             await _answer_all(parameters, run, source, questions, write=lambda _: None)
             return await show_estimate(run)

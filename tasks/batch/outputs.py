@@ -1,12 +1,14 @@
 """Writes answers as JSONL, CSV or Parquet: the whole file or none."""
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 
@@ -105,16 +107,30 @@ def check_output(path: Path) -> None:
     """Find out whether a file can be written, before anything is spent.
 
     Raises:
-        InputError: Its ending tells no format, its package is missing, or its folder cannot be written.
+        InputError: Its ending tells no format, its package is missing, or it cannot be made.
     """
     if format_of(path) == "parquet":
         require_pyarrow(path)
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(
-            f"{path} cannot be written: it is a folder, or {folder} is none that may be written to; "
-            "give another output_path"
-        )
+    try:
+        _try_to_make(path.absolute())
+    except (OSError, ValueError) as error:  # a ValueError where the path holds a NUL
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"{path} cannot be written ({reason}); give another output_path") from error
+
+
+def _try_to_make(path: Path) -> None:
+    """Make what is missing of a file's path, beside where it would be, and remove it again."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    there = next(parent for parent in path.parents if parent.exists())
+    with TemporaryDirectory(dir=there, prefix=".vllm-flows-") as trial:
+        partial = _partial(Path(trial) / path.relative_to(there))
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 @contextmanager
@@ -122,7 +138,7 @@ def open_output(path: Path, kinds: Mapping[str, Kind]) -> Generator[Write]:
     """Open a file that appears when the block ends without an error, in place of what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     opened = {"jsonl": _open_jsonl, "csv": _open_csv, "parquet": _open_parquet}[format_of(path)]
     try:
         with opened(partial, kinds) as write:

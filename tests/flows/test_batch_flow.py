@@ -235,6 +235,18 @@ def test_bad_rows_stop_a_run_before_anything_is_sent_or_become_failed_rows(
     assert [bool(row["error"]) for row in lines_of(output)] == [False] * 3 + [True] * 2
 
 
+def test_an_output_that_cannot_be_made_is_refused_before_anything_is_sent(
+    place: Place, fake: FakeVLLMProcess, process: ICMProcess, tmp_path: Path
+) -> None:
+    path = write_prompts(tmp_path / "prompts.jsonl", 3)
+    parameters: JsonObject = {"input_path": str(path), "output_path": "/proc/no/answers.jsonl"}
+    before = fake.stats()["all_requests"]
+    failed = process.run(place, parameters, flow="batch")
+    assert failed.state == "Failed"
+    assert fake.stats()["all_requests"] == before
+    one_sentence(failed.message, "InputError", "/proc/no/answers.jsonl", "give another output_path")
+
+
 def test_a_server_that_is_not_there_is_no_failure_of_rows(
     place: Place, process: ICMProcess, tmp_path: Path
 ) -> None:

@@ -94,9 +94,12 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "a.txt", tmp_path / "file" / "a.jsonl", tmp_path / "a.csv"):
+    long = tmp_path / f"{'long' * 60}.jsonl"
+    for path in (
+        tmp_path / "a.txt", tmp_path / "file" / "a.jsonl", tmp_path / "a.csv", long, Path("/proc/no/a.csv"),
+    ):  # fmt: skip
         (tmp_path / "a.csv").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=str(path)):
             check_output(path)
     check_output(tmp_path / "new" / "folder" / "a.jsonl")
-    assert not (tmp_path / "new").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "a.csv"}
