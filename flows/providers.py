@@ -51,8 +51,8 @@ def connection_to(
     api = settings.apis[name]
     if api.api_key is None and provider.needs_key:
         raise SettingsError(
-            f"backend is {name!r} and {provider.variables}API_KEY is not set; set it, then `make up` hands "
-            "it to the worker"
+            f"the parameter model or fallback names {name!r}, and {provider.variables}API_KEY is not set; "
+            "set it, then `make up` hands it to the worker"
         )
     address = Address(
         base_url=base_url_of(name, settings),

@@ -219,7 +219,7 @@ def _settings_error(error: ValidationError, variables: str = "") -> SettingsErro
     field = str(first["loc"][0])
     name = f"{variables}{field.upper()}" if variables else field
     shown = f"={masked(str(first['input']))!r}" if field not in SECRET else ""
-    return SettingsError(f"{name}{shown}: {first['msg']}")
+    return SettingsError(f"{name}{shown}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _started_server(services: Path) -> dict[str, str]:

@@ -74,7 +74,7 @@ def length_figure(lengths: Sequence[int]) -> str:
     axes.hist(lengths, bins=bins, color=ACCENT)
     axes.set_xlabel("characters of an answer", fontsize=8, color=INK)
     axes.set_ylabel("answers", fontsize=8, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # one where all are equally long
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)

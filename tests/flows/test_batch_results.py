@@ -1,5 +1,6 @@
 """Totals, warnings, the failed share and the report of a batch."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from backends.messages import Message, Response, SamplingParams
 from flows.batch_parameters import BatchParameters
 from flows.batch_results import BatchResult, TooManyFailedError, Totals, batch_directory
-from flows.reports.batch import render
+from flows.reports.batch import length_figure, render
 from tasks.batch.questions import Answer, Questions
 from tasks.batch.rows import Row
 from tasks.tally import Tally
@@ -79,6 +80,19 @@ def test_the_report_is_self_contained_and_safe_whatever_rows_say() -> None:
     for said in ("59 of 60", "E: <script>", f"{HARM} 20", "t1", "characters of an answer", "input_path"):
         assert said in page.text or said in html, said
     assert f"{HARM} 21" not in page.text
+
+
+def test_answers_of_one_length_are_drawn_over_that_length() -> None:
+    lengths = re.findall("<!-- (.*?) -->", length_figure([33] * 8).partition("characters of")[0])
+    assert lengths == ["33"]
+
+
+def test_one_request_is_one_request() -> None:
+    one = result([answer(1, text="a")])
+    one.tally.sent, one.tally.requests = 8, 1
+    assert "8 prompts in 1 request," in Page(render(one)).text
+    one.tally.sent, one.tally.requests = 1, 2
+    assert "1 prompt in 2 requests," in Page(render(one)).text
 
 
 def test_a_report_of_failures_only_can_be_read() -> None:

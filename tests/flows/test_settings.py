@@ -90,6 +90,7 @@ def test_bad_address_names_the_variable_and_shows_it(
         load_settings(nothing)
     assert f"VLLM_BASE_URL={address!r}" in str(caught.value)
     assert "an address starts with http:// or https://" in str(caught.value)
+    assert "Value error" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
