@@ -10,11 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from backends.errors import (
-    AWAY,
-    BackendError,
-    ServerGoneError,
-)
+from backends.errors import AWAY, BROKEN, BackendError, ServerGoneError, is_absence
 
 TRIP_AFTER = 3
 """Failures in a row. One alone is a connection that the server closed while it was idle."""
@@ -30,7 +26,8 @@ class Breaker:
         server: For messages.
         is_healthy: Asks the server once; never raises a BackendError.
         wait_seconds: How long a server may be away; then everything that waits for it fails, at once.
-        on_return: Called when the server is back, before anything is sent to it; it may not be the same.
+        on_return: Called when the server was away or a connection to it broke, before anything more is sent:
+            it may not be the same. Not called for one that refused work and was healthy all the time.
         tell: Gets a sentence for the user when the waiting starts, goes on, and ends.
         sleep: Waits; given, so that tests need no time.
         clock: Seconds that only go up.
@@ -57,6 +54,7 @@ class Breaker:
         self._failures = 0
         self._recovery: asyncio.Task[None] | None = None
         self._gone: BaseException | None = None
+        self._may_be_another = False
 
     @property
     def is_away(self) -> bool:
@@ -94,7 +92,9 @@ class Breaker:
             self.trip(error)
 
     def trip(self, error: BackendError) -> None:
-        """Take the server for away, whatever was noted before."""
+        """Take the server for away until it was looked at, whatever was noted before."""
+        if isinstance(error, BROKEN):
+            self._may_be_another = True
         if not self.is_away:
             self._open(error, wait_seconds=self._wait_seconds)
 
@@ -105,20 +105,26 @@ class Breaker:
             await asyncio.gather(self._recovery, return_exceptions=True)
 
     def _open(self, error: BaseException, *, wait_seconds: float) -> None:
-        self._recovery = asyncio.ensure_future(self._recover(error, wait_seconds))
-        self._recovery.add_done_callback(self._recovered)
+        self._recovery = asyncio.ensure_future(self._look_for(error, wait_seconds))
+        self._recovery.add_done_callback(_retrieve)
 
-    def _recovered(self, recovery: asyncio.Task[None]) -> None:
-        self._recovery = None
-        self._failures = 0
-        failure = asyncio.CancelledError() if recovery.cancelled() else recovery.exception()
-        self._gone = failure
+    async def _look_for(self, error: BaseException, wait_seconds: float) -> None:
+        # Noted here and not in a callback, which would run a moment after those who wait could ask again.
+        try:
+            await self._recover(error, wait_seconds)
+            self._gone = None
+        except BaseException as failure:
+            self._gone = failure
+            raise
+        finally:
+            self._recovery = None
+            self._failures = 0
 
     async def _recover(self, error: BaseException, wait_seconds: float) -> None:
         started = self._clock()
         pause = FIRST_PAUSE_SECONDS
         is_known = not wait_seconds  # it was given up, and the user heard of it
-        while not await self._is_healthy():
+        while not await self._is_back():
             if not is_known:
                 self._tell(f"{self._server} is away ({error}); waiting up to {wait_seconds:.0f} s for it")
                 is_known = True
@@ -130,6 +136,27 @@ class Breaker:
             if pause >= LONGEST_PAUSE_SECONDS:
                 self._tell(f"{self._server} is still away, {away:.0f} of {wait_seconds:.0f} s")
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        await self._on_return()
         if is_known and self._wait_seconds:
             self._tell(f"{self._server} is back after {self._clock() - started:.0f} s")
+
+    async def _is_back(self) -> bool:
+        """Look once, and have a server introduced that may be another one now."""
+        if not await self._is_healthy():
+            self._may_be_another = True
+            return False
+        while self._may_be_another:  # again, if one more connection broke meanwhile
+            self._may_be_another = False
+            try:
+                await self._on_return()
+            except BaseException as error:
+                self._may_be_another = True
+                if isinstance(error, BackendError) and is_absence(error):
+                    return False  # it went away once more
+                raise
+        return True
+
+
+def _retrieve(recovery: asyncio.Task[None]) -> None:
+    # A failure that nobody waits for any more is no unretrieved error.
+    if not recovery.cancelled():
+        recovery.exception()

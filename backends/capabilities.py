@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from backends.errors import BadRequestError, ResponseFormatError
 from backends.messages import Request
 from backends.openai_client import OpenAIClient
+
+CONTACT_TIMEOUT_SECONDS = 5.0
+"""For each of the small questions of a first contact: one that is frozen answers none of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +44,10 @@ async def ask_capabilities(client: OpenAIClient) -> Capabilities:
     Raises:
         BackendError: It does not answer, or is no server of this kind.
     """
-    version = at(await client.get("/version"), "version")
-    models = at(await client.get("/v1/models"), "data")
-    openapi = await client.get("/openapi.json")
+    get = partial(client.get, timeout_seconds=CONTACT_TIMEOUT_SECONDS)
+    version = at(await get("/version"), "version")
+    models = at(await get("/v1/models"), "data")
+    openapi = await get("/openapi.json")
     schema = at(openapi, "components", "schemas", "CompletionRequest", "properties")
     if not isinstance(models, list):
         raise ResponseFormatError(f"{client.root}/v1/models answered without a list of models")

@@ -8,12 +8,14 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + AuthenticationError     401, 402, 403
     + RateLimitError          429                     retryable
     + ServerUnavailableError  503, 529                retryable
+      + GatewayError          502, 504                retryable, twice
     + ServerError             other 5xx               retryable, once
       + AbortedError          200, but "abort"        retryable
     + BackendTimeoutError     no answer in time       retryable, twice
     + BackendConnectionError  refused, DNS            retryable
       + CertificateError      not to be trusted
       + ConnectionLostError   reset, cut off          retryable, twice
+      + ServerSilentError     says nothing            retryable
       + ServerGoneError       away for too long
     + ResponseFormatError     unreadable answer       retryable, once
       + LostLogprobsError     -9999 in their place    retryable, three times
@@ -78,6 +80,16 @@ class ServerUnavailableError(BackendError):
     retryable = True
 
 
+class GatewayError(ServerUnavailableError):
+    """A gateway got no answer from the server behind it: it is away, died over this, or took too long.
+
+    Of one that is away `/health` says so too, and it is waited for; else a shorter list may help.
+    """
+
+    max_retries = 2
+    blames_prompt = True
+
+
 class ServerError(BackendError):
     """The server failed on its own; a second time is seldom luckier than the first."""
 
@@ -123,6 +135,10 @@ class ConnectionLostError(BackendConnectionError):
     blames_prompt = True
 
 
+class ServerSilentError(BackendConnectionError):
+    """The server keeps its connections and says nothing for long: it is frozen, or its machine is gone."""
+
+
 class ServerGoneError(BackendConnectionError):
     """The server stayed away for longer than it was to be waited for."""
 
@@ -153,5 +169,13 @@ class ReplicasDifferError(BackendError):
     """A server does not serve what the others serve that are to answer in its place."""
 
 
+def is_absence(error: BackendError) -> bool:
+    """Whether a server that is away, starting or frozen fails so; it is worth waiting for."""
+    return error.retryable and isinstance(error, (*AWAY, BackendTimeoutError))
+
+
 AWAY = (BackendConnectionError, ServerUnavailableError, AbortedError)
 """What a server that stops, starts or is gone answers; any other failure comes from one that is there."""
+
+BROKEN = (BackendConnectionError, GatewayError)
+"""After these the server may have been started again, and be another one."""

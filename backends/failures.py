@@ -14,6 +14,7 @@ from backends.errors import (
     BadRequestError,
     CertificateError,
     ConnectionLostError,
+    GatewayError,
     RateLimitError,
     ServerError,
     ServerUnavailableError,
@@ -27,7 +28,9 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     404: UnknownModelError,
     408: BackendTimeoutError,
     429: RateLimitError,
+    502: GatewayError,
     503: ServerUnavailableError,
+    504: GatewayError,
     529: ServerUnavailableError,  # Anthropic: overloaded
 }
 _REDIRECTS = range(300, 400)

@@ -115,14 +115,18 @@ class OpenAIClient:
             return False
         return True
 
-    async def get(self, path: str) -> object:
-        """Return the JSON at a path under the server's root.
+    async def get(self, path: str, *, timeout_seconds: float | None = None) -> object:
+        """Return the JSON at a path under the server's root; None waits as long as for any request.
 
         Raises:
             BackendError: Anything but a JSON answer with a status of success.
         """
         with self._errors():
-            response = await self._client.get(self.root + path, cast_to=_response_type())
+            response = await self._client.get(
+                self.root + path,
+                cast_to=_response_type(),
+                options={"timeout": timeout_seconds or self._timeout_seconds},
+            )
         return read_json(response.content, self.root)
 
     async def reaches(self, path: str, *, timeout_seconds: float) -> bool:

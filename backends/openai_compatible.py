@@ -105,13 +105,13 @@ def refuse_error(reply: object) -> None:
     """Raise the error that a reply with status 200 holds, as OpenRouter's does when a model fails behind it.
 
     Raises:
-        BackendError: By the status that the reply names, 502 if it names none.
+        BackendError: By the status that the reply names, 500 if it names none.
     """
     said = _mapping(_mapping(_first_choice(reply) or reply).get("error"))
     if not said:
         return
     code = said.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502  # noqa: PLR2004 - HTTP's range
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004 - HTTP's range
     words = said.get("message")
     raise status_error(status, words[:500] if words and isinstance(words, str) else "no reason given", {})
 

@@ -33,9 +33,6 @@ AHEAD = 64
 MAX_MOVES = 8
 """How often a prompt may lose its server: one that kills each server that it meets must end somewhere."""
 
-SILENT_SECONDS = 15.0
-"""A server that answers nothing for so long is asked for its health; twice, since a busy one may be late."""
-
 
 @dataclass(eq=False, slots=True)
 class _Asked:
@@ -67,7 +64,6 @@ class _Seat:
     queue: deque[_Item] = field(default_factory=deque[_Item])
     with_it: int = 0
     """Prompts handed over and not yet answered."""
-    heard_at: float = 0.0
 
     @property
     def server(self) -> VLLMServer:
@@ -120,8 +116,6 @@ class Replicas:
             raise ValueError(f"replicas are several servers with different addresses, not {roots}")
         self.servers = tuple(servers)
         self.hooks = hooks or Hooks()
-        self._sleep = sleep
-        self._clock = clock
         self._attendance = Attendance(
             servers,
             tell=self._tell,
@@ -133,7 +127,6 @@ class Replicas:
         self._seats = [_Seat(member) for member in self._attendance.members]
         self._handed: set[asyncio.Task[None]] = set()
         self._stranded: deque[_Item] = deque()
-        self._guard: asyncio.Task[None] | None = None
         for server in servers:
             server.hooks = _both(server.hooks, self.hooks)
 
@@ -146,7 +139,7 @@ class Replicas:
     ) -> None:
         """Cancel what is under way on all servers, and close connections."""
         await self._attendance.close()
-        running = [*self._handed, *([self._guard] if self._guard else [])]
+        running = list(self._handed)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -239,18 +232,6 @@ class Replicas:
         self._attendance.lose(seat.member, reason)
         self._place_anew([seat.queue])
 
-    async def _keep_guard(self) -> None:
-        """Break off what a server will never answer: one whose machine is gone closes no connection."""
-        while any(seat.with_it for seat in self._seats):
-            await self._sleep(SILENT_SECONDS)
-            for seat in self._seats:
-                silent = self._clock() - seat.heard_at >= SILENT_SECONDS
-                if seat.with_it and silent and not await self._shows_life(seat.server):
-                    seat.server.hang_up()
-
-    async def _shows_life(self, server: VLLMServer) -> bool:
-        return await server.is_healthy() or await server.is_healthy()
-
     # --- who gets what ----------------------------------------------------------------------------------
 
     def _admit(self, asked: _Asked, requests: Sequence[Request]) -> None:
@@ -320,8 +301,6 @@ class Replicas:
     def _hand_over(self, seat: _Seat, items: Sequence[_Item]) -> None:
         if not items:
             return
-        if not seat.with_it:
-            seat.heard_at = self._clock()
         seat.with_it += len(items)
         by_call: dict[_Asked, list[_Item]] = {}
         for item in items:
@@ -332,8 +311,6 @@ class Replicas:
             asked.handed.add(task)
             self._handed.add(task)
             task.add_done_callback(partial(self._handed_back, seat, asked, left))
-        if self._guard is None or self._guard.done():
-            self._guard = asyncio.create_task(self._keep_guard())
 
     async def _answer(self, seat: _Seat, asked: _Asked, left: dict[int, _Item]) -> None:
         try:
@@ -354,7 +331,6 @@ class Replicas:
 
     def _landed(self, seat: _Seat, asked: _Asked, left: dict[int, _Item], arrival: Arrival) -> None:
         """Pass on what a server answered, and give what it lost to another."""
-        seat.heard_at = self._clock()
         passed: list[tuple[int, Outcome]] = []
         lost: list[_Item] = []
         reason: BackendError | None = None

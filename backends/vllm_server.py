@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -18,9 +17,16 @@ from backends.base import CANCELLED, Arrival, Exchange, Hooks, Indexed
 from backends.batching import Batcher, ListBounds
 from backends.breaker import Breaker
 from backends.canary import Canary, ask_canary
-from backends.capabilities import Capabilities, ask_capabilities, at
+from backends.capabilities import CONTACT_TIMEOUT_SECONDS, Capabilities, ask_capabilities, at
 from backends.concurrency import AdaptiveLimit, Permit
-from backends.errors import BackendConnectionError, BackendError, ResponseFormatError
+from backends.errors import (
+    BROKEN,
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+    ResponseFormatError,
+    ServerSilentError,
+)
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics
 from backends.messages import Label, Request, Response, Usage
@@ -29,6 +35,7 @@ from backends.openai_client import OpenAIClient
 from backends.retrying import Retrier
 from backends.server_counters import ServerCounters, read_counters
 from backends.shared_call import SharedCall
+from backends.silence import Listener
 from backends.weights import pinned_weights, read_cards
 
 HEALTH_TIMEOUT_SECONDS = 5.0
@@ -37,6 +44,8 @@ LOOK_SECONDS = 5.0
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
 """A server that was never there is most likely a wrong address: say so within seconds."""
+LOOK_AT_ONCE = (*BROKEN, BackendTimeoutError)
+"""After one of these the server is looked at before anything more is sent."""
 
 
 def _accept_any(can: Capabilities) -> None:
@@ -97,7 +106,7 @@ class VLLMServer:
         self._capabilities = SharedCall(self._first_contact)
         self._introduction = SharedCall(self._introduce)
         self._check: Callable[[Capabilities], None] = _accept_any
-        self._under_way: set[asyncio.Timeout] = set()
+        self._listener = Listener(self._client.root, self.is_healthy, self._breaker.trip)
 
     async def __aenter__(self) -> Self:
         """Open nothing yet: a run whose answers are all stored needs no server."""
@@ -108,6 +117,7 @@ class VLLMServer:
     ) -> None:
         """Cancel what is under way, and close connections."""
         await self._batcher.close()
+        await self._listener.close()
         await self._breaker.close()
         await self._client.aclose()
 
@@ -186,7 +196,10 @@ class VLLMServer:
             BackendError: The server cannot be asked.
         """
         retrier = self._retrier.limited(max_attempts, FIRST_CONTACT_MAX_SECONDS)
-        cards = read_cards(await retrier.call(lambda: self._client.get("/v1/models")))
+        seconds = CONTACT_TIMEOUT_SECONDS
+        cards = read_cards(
+            await retrier.call(lambda: self._client.get("/v1/models", timeout_seconds=seconds))
+        )
         here = is_loopback(self._client.root)
         return await anyio.to_thread.run_sync(partial(pinned_weights, model, cards, on_this_machine=here))
 
@@ -199,8 +212,14 @@ class VLLMServer:
         return await ask_canary(model, self._post_completion, self._retrier.sleep)
 
     async def _post_completion(self, body: dict[str, object]) -> object:
+        # One that goes silent over it is given up by whoever introduces it, and looked for.
+        retrier = replace(self._retrier, leaves=(*self._retrier.leaves, ServerSilentError))
         async with self._styles.only("top"):
-            return await self._retrier.call(lambda: self._client.post("/v1/completions", body))
+            return await retrier.call(lambda: self._post("/v1/completions", body))
+
+    async def _post(self, path: str, body: dict[str, object]) -> object:
+        async with self._listener.until_silent():
+            return await self._client.post(path, body)
 
     # --- one of several ---------------------------------------------------------------------------------
 
@@ -235,27 +254,6 @@ class VLLMServer:
     def take_for_away(self, reason: BackendError) -> None:
         """Send nothing until `ready` has seen the server again; what is under way may yet be answered."""
         self._breaker.trip(reason)
-
-    def hang_up(self) -> None:
-        """Give up what is under way, as if all connections had broken; for a server that has gone silent."""
-        self.take_for_away(self._silence())
-        for patience in [one for one in self._under_way if not one.expired()]:
-            patience.reschedule(asyncio.get_running_loop().time())
-
-    def _silence(self) -> BackendConnectionError:
-        return BackendConnectionError(f"{self._client.root} has gone silent")
-
-    @asynccontextmanager
-    async def _until_hung_up(self) -> AsyncGenerator[None]:
-        try:
-            async with asyncio.timeout(None) as patience:
-                self._under_way.add(patience)
-                try:
-                    yield
-                finally:
-                    self._under_way.discard(patience)
-        except TimeoutError as error:
-            raise self._silence() from error
 
     # --- contact ----------------------------------------------------------------------------------------
 
@@ -303,9 +301,11 @@ class VLLMServer:
         self, requests: Sequence[Request], permit: Permit, tries: "_Tries"
     ) -> tuple[list[Response], Usage]:
         try:
-            await self._breaker.ready()
-            async with self._styles.only(wire.logprob_style(requests[0])):
-                return await self._exchange(requests, permit, tries)
+            while True:
+                await self._breaker.ready()
+                async with self._styles.only(wire.logprob_style(requests[0])):
+                    if not self._breaker.is_away:  # it may have gone while this waited for its turn
+                        return await self._exchange(requests, permit, tries)
         finally:
             tries.since = time.monotonic()
             self.limit.give_back(permit)
@@ -333,13 +333,16 @@ class VLLMServer:
             )
 
         try:
-            async with self._until_hung_up():
+            async with self._listener.until_silent():
                 reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
             with self._client.mask.errors():
                 responses, usage = parse(requests, reply.content)
         except BackendError as error:
             self.limit.failed(permit, error)
-            self._breaker.failed(error)
+            if isinstance(error, LOOK_AT_ONCE):
+                self._breaker.trip(error)
+            else:
+                self._breaker.failed(error)
             report(type(error).__name__, Usage(), error.status_code)
             raise
         except asyncio.CancelledError:
@@ -364,7 +367,7 @@ class VLLMServer:
 
     async def _tokenize(self, model: str, text: str) -> Sequence[int]:
         body: dict[str, object] = {"model": model, "prompt": text, "add_special_tokens": False}
-        reply = await self._retrier.call(lambda: self._client.post("/tokenize", body))
+        reply = await self._retrier.call(lambda: self._post("/tokenize", body))
         tokens = at(reply, "tokens")
         if not isinstance(tokens, list):
             raise ResponseFormatError("/tokenize answered without a list of tokens")

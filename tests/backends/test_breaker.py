@@ -150,6 +150,47 @@ async def test_nothing_is_told_of_a_server_that_turns_out_to_be_there() -> None:
     assert server.told == []
 
 
+async def test_a_server_that_refuses_and_is_healthy_all_the_time_is_not_introduced_again() -> None:
+    server = Server(back_at=0)
+    breaker = server.breaker()
+    for _ in range(5):
+        trip(breaker, ServerUnavailableError("its queue is full"))
+        await breaker.ready()
+    assert len(server.looks) == 5
+    assert server.returned == 0
+
+
+async def test_a_server_that_goes_again_while_it_is_introduced_is_waited_for_all_the_same() -> None:
+    server = Server(back_at=5)
+
+    async def on_return() -> None:
+        server.returned += 1
+        if server.returned == 1:
+            raise BackendConnectionError("gone again")
+
+    server.on_return = on_return
+    breaker = server.breaker(wait_seconds=60)
+    trip(breaker)
+    await breaker.ready()
+    assert server.returned == 2
+    assert server.told[-1].startswith("http://server is back after ")
+
+
+async def test_a_connection_that_breaks_during_the_introduction_has_it_done_again() -> None:
+    server = Server(back_at=0)
+
+    async def on_return() -> None:
+        server.returned += 1
+        if server.returned == 1:
+            breaker.trip(REFUSED)
+
+    server.on_return = on_return
+    breaker = server.breaker()
+    breaker.trip(REFUSED)
+    await breaker.ready()
+    assert server.returned == 2
+
+
 async def test_where_others_can_answer_nobody_waits_and_one_look_decides() -> None:
     server = Server(back_at=5)
     breaker = server.breaker()

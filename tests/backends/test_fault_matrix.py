@@ -135,7 +135,9 @@ CASES = {
         fault={"kind": "status", "status": 429, "retry_after": 7}, retries=PERSISTENT, pause=7.0
     ),
     "500": Case(fault={"kind": "status", "status": 500}, retries=1),
+    "502": Case(fault={"kind": "status", "status": 502}, retries=2),
     "503": Case(fault={"kind": "status", "status": 503}, retries=PERSISTENT),
+    "504": Case(fault={"kind": "status", "status": 504}, retries=2),
     "closed": Case(fault={"kind": "reset"}, retries=2),
     "reset": Case(fault={"kind": "reset", "hard": True}, retries=2),
     "truncated": Case(fault={"kind": "truncated"}, retries=2),
@@ -277,7 +279,7 @@ async def test_refused_connection_is_tried_again(
             assert await generate(run.requests) == run.right
         assert run.has_stored(completion("before"), *run.requests)
         assert place.server.stats()["requests"] == 2  # what was refused was not sent
-        assert len(repairs.seconds) == hits
+        assert hits <= len(repairs.seconds) <= hits + 1  # a look may fail beside the first pause
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -328,6 +330,8 @@ LEVELS = 6  # lists of 32, 16, 8, 4, 2 and 1 that hold the prompt; each but the 
 STAYING = {
     "400": ({"kind": "status", "status": 400}, 1),
     "500": ({"kind": "status", "status": 500}, 2),
+    "502": ({"kind": "status", "status": 502}, 3),
+    "504": ({"kind": "status", "status": 504}, 3),
     "closed": ({"kind": "reset"}, 3),
     "reset": ({"kind": "reset", "hard": True}, 3),
     "truncated": ({"kind": "truncated"}, 3),

@@ -18,6 +18,7 @@ from backends.errors import (
     BackendTimeoutError,
     BadRequestError,
     ConnectionLostError,
+    GatewayError,
     RateLimitError,
     ResponseFormatError,
     ServerError,
@@ -64,9 +65,9 @@ async def test_an_address_may_end_as_it_likes(server: FakeVLLM, suffix: str) -> 
         (422, BadRequestError),
         (429, RateLimitError),
         (500, ServerError),
-        (502, ServerError),
+        (502, GatewayError),
         (503, ServerUnavailableError),
-        (504, ServerError),
+        (504, GatewayError),
     ],
 )
 async def test_every_status_has_its_error_with_the_server_s_words(

@@ -12,6 +12,7 @@ from backends.errors import (
     AuthenticationError,
     BackendError,
     BadRequestError,
+    GatewayError,
     RateLimitError,
     ServerError,
 )
@@ -146,7 +147,7 @@ async def test_a_request_larger_than_the_budget_fails_alone_and_is_never_sent(se
     ("reply", "kind"),
     [
         ({"error": {"code": 429, "message": "slow down"}}, RateLimitError),
-        ({"error": {"code": 502, "message": "no provider"}}, ServerError),
+        ({"error": {"code": 502, "message": "no provider"}}, GatewayError),
         ({"error": {"code": "odd"}}, ServerError),
         ({"choices": [{"index": 0, "error": {"code": 403, "message": "flagged"}}]}, AuthenticationError),
     ],

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -26,8 +26,9 @@ from backends.masking import Mask
 from backends.messages import Request, Response
 from backends.openai_client import OpenAIClient, Reply
 from backends.rendezvous import PREFIX_CHARACTERS, prefix_group, ranked
-from backends.replicas import MAX_MOVES, SILENT_SECONDS, Replicas
+from backends.replicas import MAX_MOVES, Replicas
 from backends.retrying import RetryPolicy
+from backends.silence import SILENT_SECONDS, Listener
 from backends.vllm_server import VLLMServer
 from tests.backends.test_vllm_server import EXACT, TEXTS
 from tests.fake_vllm import FakeVLLM, prompt_digest
@@ -426,7 +427,8 @@ class Memory(OpenAIClient):
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    async def get(self, path: str) -> object:
+    async def get(self, path: str, *, timeout_seconds: float | None = None) -> object:
+        del timeout_seconds
         if path == "/v1/models":
             return {"data": [{"id": MODEL, "root": "/m", "max_model_len": 8192}]}
         return {"version": "0.32.0"}
@@ -481,7 +483,7 @@ class Yielding(Naps):
             await asyncio.sleep(0)
 
 
-def in_memory(memories: Sequence[Memory], *, clock: Callable[[], float] = time.monotonic) -> Replicas:
+def in_memory(memories: Sequence[Memory]) -> Replicas:
     servers = [
         InMemory(
             memory,
@@ -490,7 +492,7 @@ def in_memory(memories: Sequence[Memory], *, clock: Callable[[], float] = time.m
         )
         for memory in memories
     ]
-    return Replicas(servers, sleep=Yielding(), clock=clock)
+    return Replicas(servers, sleep=Yielding())
 
 
 DEEDS = st.lists(st.sampled_from(["answer", "reset", "die", "fail", "a while", "after a longer while"]))
@@ -525,7 +527,16 @@ async def test_a_server_that_goes_silent_without_a_word_is_hung_up_on() -> None:
     memories[0].healthy_after = 10**6
     requests = [completion(f"question {number}") for number in range(20)]
     clock = iter(range(0, 10**6, int(SILENT_SECONDS)))
-    async with in_memory(memories, clock=lambda: next(clock)) as replicas:
+    async with in_memory(memories) as replicas:
+        for server in replicas.servers:
+            listener = Listener(
+                server.root,
+                server.is_healthy,
+                server.take_for_away,
+                sleep=Yielding(),
+                clock=lambda: next(clock),
+            )
+            server._listener = listener  # pyright: ignore[reportPrivateUsage]
         await responses_of(replicas, requests)
     assert not memories[0].answered
     assert memories[1].answered == Counter(str(request.prompt) for request in requests)

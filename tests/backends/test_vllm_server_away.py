@@ -148,10 +148,31 @@ async def test_server_that_never_comes_back_fails_what_is_left_within_the_limit(
     assert answered == {prompt_digest(str(one.prompt)): 1 for one in left}
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_server_that_is_away_behind_a_gateway_is_waited_for(server: FakeVLLM, status: int) -> None:
+    world, ears = World(), Ears()
+    async with backend_of(server.base_url, world, ears) as backend:
+        await responses_of(backend, completions(1))
+        server.faults([{"kind": "status", "status": status, "times": -1}])
+        server.config(healthy=False)
+
+        def start() -> None:
+            server.faults([])
+            server.config(healthy=True)
+
+        world.at(300, start)
+        requests = [completion(f"later {number}") for number in range(COUNT)]
+        await responses_of(backend, requests)
+    assert "waiting up to 600 s for it" in ears.told[0]
+    assert ears.told[-1].startswith(f"{server.base_url} is back after ")
+    assert len(ears.contacts) == 2
+
+
 async def test_server_that_came_back_as_another_is_asked_nothing(server: FakeVLLM) -> None:
     world, ears = World(), Ears()
-    server.faults([{"kind": "ok"}, {"kind": "status", "status": 503, "times": 3}])
-    async with backend_of(server.base_url, world, ears) as backend:
+    server.faults([{"kind": "ok"}, {"kind": "reset"}])
+    one_list = AdaptiveLimit(initial=LIST, largest=LIST)
+    async with backend_of(server.base_url, world, ears, limit=one_list) as backend:
         await responses_of(backend, completions(1))
         ears.refusal = BadRequestError("other weights under the same name")
         outcomes = await outcomes_of(backend, completions(4 * LIST))
