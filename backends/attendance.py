@@ -17,6 +17,10 @@ MEETING_SECONDS = 1.0
 REFUSED_PAUSE_SECONDS = 60.0
 """Before a server is checked again that is there and not to be asked: the check may cost it some prompts."""
 
+SICK_PAUSE_SECONDS = 5.0
+"""Before a server is tried again that says it is healthy and fails what others answer; doubled each time,
+up to REFUSED_PAUSE_SECONDS."""
+
 
 @dataclass(eq=False, slots=True)
 class Member:
@@ -32,6 +36,10 @@ class Member:
     away_since: float | None = None
     told: bool = False
     """Whether the user has heard that it is away."""
+    relapses: int = 0
+    """How often it was ejected since it last passed a trial."""
+    on_trial: bool = False
+    """Asked one prompt at a time, until it has answered one."""
 
 
 class Attendance:
@@ -67,9 +75,9 @@ class Attendance:
         self._clock = clock
         self._agreement = Agreement()
         self._patience: asyncio.Task[None] | None = None
-        self._max_away_seconds = max(
-            server.join(partial(self._agreement.check, server.root)) for server in servers
-        )
+        policies = [server.join(partial(self._agreement.check, server.root)) for server in servers]
+        self.policy = max(policies, key=lambda policy: policy.max_away_seconds)
+        self._max_away_seconds = self.policy.max_away_seconds
 
     async def close(self) -> None:
         """Stop looking, and let nobody be asked."""
@@ -87,6 +95,22 @@ class Attendance:
         self._search(member)
         if not self._is_any_open():
             self._patience = asyncio.ensure_future(self._wait_for_any())
+
+    def eject(self, member: Member, reason: BackendError) -> None:
+        """Ask a server nothing that is there and keeps failing, until after a pause it is healthy again."""
+        member.is_open, member.reason, member.on_trial = False, reason, False
+        if not member.told:
+            member.away_since, member.told = self._clock(), True
+            self._tell(f"{member.server.root} keeps failing{because(reason)}; the others answer in its place")
+        member.server.suspend(reason)
+        pause = min(SICK_PAUSE_SECONDS * 2**member.relapses, REFUSED_PAUSE_SECONDS)
+        member.relapses += 1
+        self._search(member, after_seconds=pause)
+
+    def acquit(self, member: Member) -> None:
+        """Ask a server that was ejected as others are: it passed its trial, or is the only one left."""
+        member.on_trial, member.relapses = False, 0
+        self._tell_back(member)
 
     # --- the first meeting ------------------------------------------------------------------------------
 
@@ -137,11 +161,13 @@ class Attendance:
     def _is_any_open(self) -> bool:
         return any(member.is_open for member in self.members)
 
-    def _search(self, member: Member) -> None:
+    def _search(self, member: Member, *, after_seconds: float = 0.0) -> None:
         member.looked.clear()
-        member.search = asyncio.ensure_future(self._look_for(member))
+        member.search = asyncio.ensure_future(self._look_for(member, after_seconds))
 
-    async def _look_for(self, member: Member) -> None:
+    async def _look_for(self, member: Member, after_seconds: float) -> None:
+        if after_seconds:
+            await self._sleep(after_seconds)
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -177,10 +203,15 @@ class Attendance:
     def _open(self, member: Member) -> None:
         member.is_open, member.reason, self.gone = True, None, None
         self._wait_no_more()
+        member.on_trial = member.relapses > 0
+        if not member.on_trial:
+            self._tell_back(member)
+        self._on_open()
+
+    def _tell_back(self, member: Member) -> None:
         if member.told and member.away_since is not None:
             self._tell(f"{member.server.root} is back after {self._clock() - member.away_since:.0f} s")
         member.away_since, member.told = None, False
-        self._on_open()
 
     # --- all away ---------------------------------------------------------------------------------------
 

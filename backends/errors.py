@@ -33,11 +33,13 @@ class BackendError(Exception):
         retryable: Sending the same again may help.
         max_retries: How often at most, where the retry policy would allow more; None leaves it to the policy.
         blames_prompt: One prompt of a list may be the cause; the list is worth halving.
+        patient: The server asks for time, so time is what bounds the retries, and not their number.
     """
 
     retryable: ClassVar[bool] = False
     max_retries: ClassVar[int | None] = None
     blames_prompt: ClassVar[bool] = False
+    patient: ClassVar[bool] = False
 
     def __init__(
         self, message: str, *, status_code: int | None = None, retry_after_seconds: float | None = None
@@ -72,12 +74,14 @@ class RateLimitError(BackendError):
     """The server asks for fewer requests."""
 
     retryable = True
+    patient = True
 
 
 class ServerUnavailableError(BackendError):
     """The server is there but not ready, or its queue is full."""
 
     retryable = True
+    patient = True
 
 
 class GatewayError(ServerUnavailableError):
@@ -88,6 +92,7 @@ class GatewayError(ServerUnavailableError):
 
     max_retries = 2
     blames_prompt = True
+    patient = False
 
 
 class ServerError(BackendError):

@@ -6,6 +6,7 @@ longest queue, and one that dies has little to give back.
 """
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -13,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 
@@ -31,7 +32,11 @@ AHEAD = 64
 """Prompts that a server has beyond its limit, two lists: enough for it to find the next list at once."""
 
 MAX_MOVES = 8
-"""How often a prompt may lose its server: one that kills each server that it meets must end somewhere."""
+"""How often a prompt may change its server: one that kills each server that it meets must end somewhere."""
+
+SICK_AFTER = 3
+"""Times in a row that others answered what a server had failed, and it nothing, before it is ejected. What
+fails everywhere is the prompt's own fault, and speaks against no server."""
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +59,15 @@ class _Item:
     moves: int = 0
     avoid: "_Seat | None" = None
     """Who lost it last."""
+    failed: "list[_Seat]" = field(default_factory=list["_Seat"])
+    """Who was there and failed it, once for each time."""
+    rested_seconds: float = 0.0
+    error: BackendError | None = None
+    """The last of these failures."""
+
+    def reluctance(self, seat: "_Seat") -> tuple[bool, int]:
+        """Say how little a server is wanted for this; the least first."""
+        return seat is self.avoid, self.failed.count(seat)
 
 
 @dataclass(eq=False, slots=True)
@@ -64,6 +78,8 @@ class _Seat:
     queue: deque[_Item] = field(default_factory=deque[_Item])
     with_it: int = 0
     """Prompts handed over and not yet answered."""
+    outdone: int = 0
+    """How often others answered what it had failed, since it last answered."""
 
     @property
     def server(self) -> VLLMServer:
@@ -75,13 +91,17 @@ class _Seat:
 
     @property
     def room(self) -> int:
+        if self.member.on_trial:
+            return 1 - self.with_it
         limit = self.server.limit.limit
         return int(limit + min(limit, AHEAD)) - self.with_it
 
     @property
     def idle_room(self) -> int:
         """Room for what belongs to others."""
-        return 0 if self.queue else int(self.server.limit.limit) - self.with_it
+        if self.queue:
+            return 0
+        return self.room if self.member.on_trial else int(self.server.limit.limit) - self.with_it
 
 
 class Replicas:
@@ -91,6 +111,10 @@ class Replicas:
     for all the while, and asked again when it is back and `on_contact` has passed. Only when all are away is
     there a wait, for as long as the most patient of the servers would have been waited for; then everything
     fails with ServerGoneError, until one of them is there again.
+
+    A prompt that one server fails, and that may be tried again, goes to another; one that all fail is tried
+    as often as by a server alone, and ends with its own error. A server that fails what others answer is
+    ejected for a while, and then gets a single prompt as a trial.
 
     Args:
         servers: At least one, each with an address of its own; they belong to this object from now on.
@@ -116,6 +140,8 @@ class Replicas:
             raise ValueError(f"replicas are several servers with different addresses, not {roots}")
         self.servers = tuple(servers)
         self.hooks = hooks or Hooks()
+        self._sleep = sleep
+        self._rng = random.Random()
         self._attendance = Attendance(
             servers,
             tell=self._tell,
@@ -127,6 +153,7 @@ class Replicas:
         self._seats = [_Seat(member) for member in self._attendance.members]
         self._handed: set[asyncio.Task[None]] = set()
         self._stranded: deque[_Item] = deque()
+        self._resting: dict[asyncio.Task[None], list[_Item]] = {}
         for server in servers:
             server.hooks = _both(server.hooks, self.hooks)
 
@@ -139,7 +166,7 @@ class Replicas:
     ) -> None:
         """Cancel what is under way on all servers, and close connections."""
         await self._attendance.close()
-        running = list(self._handed)
+        running = [*self._handed, *self._resting]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -149,7 +176,8 @@ class Replicas:
     @property
     def backlog(self) -> int:
         """Prompts that wait, here or with a server."""
-        return len(self._stranded) + sum(len(seat.queue) + seat.with_it for seat in self._seats)
+        waiting = len(self._stranded) + sum(len(items) for items in self._resting.values())
+        return waiting + sum(len(seat.queue) + seat.with_it for seat in self._seats)
 
     @property
     def there(self) -> tuple[str, ...]:
@@ -232,6 +260,17 @@ class Replicas:
         self._attendance.lose(seat.member, reason)
         self._place_anew([seat.queue])
 
+    def _eject(self, seat: _Seat, reason: BackendError) -> None:
+        """Spare the others' prompts a server that keeps failing; the last one there is never ejected."""
+        if not seat.is_open:
+            return
+        if any(other.is_open for other in self._seats if other is not seat):
+            seat.outdone = 0
+            self._attendance.eject(seat.member, reason)
+            self._place_anew([seat.queue])
+        elif seat.member.on_trial:
+            self._attendance.acquit(seat.member)
+
     # --- who gets what ----------------------------------------------------------------------------------
 
     def _admit(self, asked: _Asked, requests: Sequence[Request]) -> None:
@@ -255,7 +294,7 @@ class Replicas:
             if item.group not in orders:
                 orders[item.group] = ranked(item.group, roots)
             order = [seats[place] for place in orders[item.group]]
-            home = order[1] if order[0] is item.avoid and len(order) > 1 else order[0]
+            home = min(order, key=item.reluctance)
             if first:
                 home.queue.appendleft(item)
             else:
@@ -295,8 +334,8 @@ class Replicas:
         longest = max(self._seats, key=lambda seat: len(seat.queue)).queue
         count = min(idle.idle_room, (len(longest) + 1) // 2)
         taken = [longest.pop() for _ in range(count)][::-1]
-        longest.extend(item for item in taken if item.avoid is idle)
-        return [item for item in taken if item.avoid is not idle]
+        longest.extend(item for item in taken if any(item.reluctance(idle)))
+        return [item for item in taken if not any(item.reluctance(idle))]
 
     def _hand_over(self, seat: _Seat, items: Sequence[_Item]) -> None:
         if not items:
@@ -330,22 +369,80 @@ class Replicas:
             self._feed()
 
     def _landed(self, seat: _Seat, asked: _Asked, left: dict[int, _Item], arrival: Arrival) -> None:
-        """Pass on what a server answered, and give what it lost to another."""
+        """Pass on what a server answered, and give what it lost or failed to another."""
         passed: list[tuple[int, Outcome]] = []
+        answered: list[_Item] = []
         lost: list[_Item] = []
+        failed: list[_Item] = []
         reason: BackendError | None = None
         for place, outcome in arrival.outcomes:
             item = left.pop(place)
-            if isinstance(outcome, BackendError) and item.moves < MAX_MOVES and _is_lost(outcome, seat):
-                item.moves, item.avoid, reason = item.moves + 1, seat, outcome
-                lost.append(item)
-            else:
-                passed.append((item.index, outcome))
+            if not isinstance(outcome, BackendError):
+                answered.append(item)
+            elif _is_lost(outcome, seat):
+                if item.moves < MAX_MOVES:
+                    item.moves, item.avoid, reason = item.moves + 1, seat, outcome
+                    lost.append(item)
+                    continue
+            elif outcome.retryable:
+                item.failed.append(seat)
+                item.error = outcome
+                if self._is_worth_another(item, outcome):
+                    item.moves += 1
+                    failed.append(item)
+                    continue
+            passed.append((item.index, outcome))
         seat.with_it -= len(arrival.outcomes)
         asked.arrivals.put_nowait(replace(arrival, outcomes=tuple(passed)))
         if lost and seat.is_open:
             self._send_away(seat, reason)
-        self._place(lost, first=True)
+        self._judge(seat, answered, failed)
+        self._place([*lost, *self._without_those_who_rest(failed)], first=True)
+        self._feed()
+
+    def _is_worth_another(self, item: _Item, error: BackendError) -> bool:
+        """Whether a prompt that was failed is to be asked again, elsewhere or as by a server alone."""
+        if self._has_another(item):
+            return True
+        policy = self._attendance.policy
+        if error.patient:
+            return item.rested_seconds < policy.max_away_seconds
+        return len(item.failed) <= min(policy.max_attempts - 1, error.max_retries or MAX_MOVES)
+
+    def _has_another(self, item: _Item) -> bool:
+        untried = any(seat.is_open and seat not in item.failed for seat in self._seats)
+        return untried and item.moves < MAX_MOVES
+
+    def _judge(self, seat: _Seat, answered: Sequence[_Item], failed: Sequence[_Item]) -> None:
+        """Learn which server is sick from what another one answers."""
+        if answered:
+            seat.outdone = 0
+            if seat.member.on_trial:
+                self._attendance.acquit(seat.member)
+        elif failed and seat.member.on_trial:
+            self._eject(seat, _error(failed[0]))
+        outdone = {other: _error(item) for item in answered for other in item.failed if other is not seat}
+        for other, error in outdone.items():
+            other.outdone += 1
+            if other.outdone >= SICK_AFTER:
+                self._eject(other, error)
+
+    def _without_those_who_rest(self, failed: Sequence[_Item]) -> list[_Item]:
+        """Return what another server can have at once; what all have failed is placed again after a pause."""
+        tired = [item for item in failed if not self._has_another(item)]
+        if tired:
+            tries = max(len(item.failed) for item in tired)
+            pause = self._attendance.policy.wait_seconds(tries, tired[0].error, self._rng)
+            for item in tired:
+                item.rested_seconds += pause
+            rest = asyncio.create_task(self._rest(tired, pause))
+            self._resting[rest] = tired
+        return [item for item in failed if self._has_another(item)]
+
+    async def _rest(self, items: Sequence[_Item], seconds: float) -> None:
+        await self._sleep(seconds)
+        self._resting.pop(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._place(items, first=True)
         self._feed()
 
     async def _forget(self, asked: _Asked) -> None:
@@ -353,6 +450,8 @@ class Replicas:
             staying = [item for item in queue if item.asked is not asked]
             queue.clear()
             queue.extend(staying)
+        for items in self._resting.values():
+            items[:] = [item for item in items if item.asked is not asked]
         handed = list(asked.handed)
         for task in handed:
             task.cancel()
@@ -360,8 +459,12 @@ class Replicas:
 
 
 def _is_lost(outcome: BackendError, seat: _Seat) -> bool:
-    """Whether another server may answer: the connection broke, or this server was not even asked."""
-    return isinstance(outcome, BackendConnectionError) or seat.server.is_away
+    """Whether no server is to be blamed: the connection broke, or this one was not even asked."""
+    return isinstance(outcome, BackendConnectionError) or (seat.server.is_away and not outcome.retryable)
+
+
+def _error(item: _Item) -> BackendError:
+    return item.error or BackendError("no reason given")
 
 
 def _both(one: Hooks, other: Hooks) -> Hooks:

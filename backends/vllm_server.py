@@ -32,7 +32,7 @@ from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metric
 from backends.messages import Label, Request, Response, Usage
 from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
-from backends.retrying import Retrier
+from backends.retrying import Retrier, RetryPolicy
 from backends.server_counters import ServerCounters, read_counters
 from backends.shared_call import SharedCall
 from backends.silence import Listener
@@ -91,6 +91,9 @@ class VLLMServer:
         self.limit = limit or AdaptiveLimit()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._retrier = retrier or Retrier()
+        self._answering = self._retrier
+        self._is_joined = False
+        self._suspended: BackendError | None = None
         self._styles = OneStyle()
         self._looked_at = -LOOK_SECONDS
         self._breaker = Breaker(
@@ -223,29 +226,43 @@ class VLLMServer:
 
     # --- one of several ---------------------------------------------------------------------------------
 
-    def join(self, check: Callable[[Capabilities], None]) -> float:
-        """Be one of several: a broken connection is an outcome at once, for another server to be asked.
+    def join(self, check: Callable[[Capabilities], None]) -> RetryPolicy:
+        """Be one of several: what fails here is an outcome at once, for another server to be asked.
 
         Args:
             check: Called at each contact before anything is sent; raises a BackendError to refuse.
 
         Returns:
-            How long this server alone would have been waited for, in seconds.
+            How this server alone would have tried again, and how long it would have been waited for.
         """
         self._check = check
+        self._is_joined = True
         self._retrier = replace(self._retrier, leaves=(BackendConnectionError,))
+        self._answering = replace(self._retrier, leaves=(BackendError,))
         self._breaker.wait_no_more()
-        return self._retrier.policy.max_away_seconds
+        return self._retrier.policy
+
+    def suspend(self, reason: BackendError) -> None:
+        """Send nothing until the next `ready`: what waits here fails, as if there were no connection."""
+        self._suspended = reason
+
+    @property
+    def _is_left_to_others(self) -> bool:
+        """Whether prompts go to other servers at once; only `ready` then looks for this one."""
+        return self._suspended is not None or (self._is_joined and self._breaker.is_away)
 
     async def ready(self) -> None:
-        """Look for the server if it was away, and make its acquaintance if that was not done yet.
+        """Look for the server if it was away or suspended, and make its acquaintance unless that was done.
 
         Raises:
             BackendError: It is not there, or is refused.
         """
+        if self._suspended is not None and not await self.is_healthy():
+            self.take_for_away(self._suspended)
         await self._breaker.ready()
         await self._capabilities()
         await self._introduction()
+        self._suspended = None
 
     async def is_healthy(self) -> bool:
         """Ask the server for its health, once."""
@@ -295,16 +312,20 @@ class VLLMServer:
                 permits.append(self.limit.take(len(requests)))
             return await self._send(requests, permits.pop(), tries)
 
-        return await self._retrier.answer(indexed, send)
+        return await self._answering.answer(indexed, send)
 
     async def _send(
         self, requests: Sequence[Request], permit: Permit, tries: "_Tries"
     ) -> tuple[list[Response], Usage]:
         try:
             while True:
+                if self._is_left_to_others:
+                    raise BackendConnectionError(f"{self.root} is not asked for now")
                 await self._breaker.ready()
                 async with self._styles.only(wire.logprob_style(requests[0])):
-                    if not self._breaker.is_away:  # it may have gone while this waited for its turn
+                    if (
+                        not self._breaker.is_away and self._suspended is None
+                    ):  # it may have gone while this waited for its turn
                         return await self._exchange(requests, permit, tries)
         finally:
             tries.since = time.monotonic()

@@ -18,9 +18,12 @@ from backends.errors import (
     BackendConnectionError,
     BackendError,
     BadRequestError,
+    GatewayError,
+    RateLimitError,
     ReplicasDifferError,
     ServerError,
     ServerGoneError,
+    ServerUnavailableError,
 )
 from backends.masking import Mask
 from backends.messages import Request, Response
@@ -423,6 +426,8 @@ class Memory(OpenAIClient):
         self.answered: Counter[str] = Counter()
         self.received = 0
         self.poison = ""
+        self.bad = ""
+        self.failure: BackendError | None = None
 
     async def __aexit__(self, *_: object) -> None:
         pass
@@ -455,8 +460,10 @@ class Memory(OpenAIClient):
         if does == "die":
             self.healthy_after = 3
             raise BackendConnectionError("died")
-        if does == "fail":
+        if does == "fail" or (self.bad and self.bad in prompts):
             raise ServerError("500")
+        if self.failure is not None:
+            raise self.failure
         self.answered.update(prompts)
         choices = [
             {"index": place, "text": prompt, "finish_reason": "stop", "logprobs": None}
@@ -483,7 +490,7 @@ class Yielding(Naps):
             await asyncio.sleep(0)
 
 
-def in_memory(memories: Sequence[Memory]) -> Replicas:
+def in_memory(memories: Sequence[Memory], *, sleep: "Yielding | None" = None) -> Replicas:
     servers = [
         InMemory(
             memory,
@@ -492,7 +499,7 @@ def in_memory(memories: Sequence[Memory]) -> Replicas:
         )
         for memory in memories
     ]
-    return Replicas(servers, sleep=Yielding())
+    return Replicas(servers, sleep=sleep or Yielding())
 
 
 DEEDS = st.lists(st.sampled_from(["answer", "reset", "die", "fail", "a while", "after a longer while"]))
@@ -550,3 +557,88 @@ async def test_a_prompt_that_kills_every_server_fails_in_the_end_and_alone() -> 
         outcomes = await outcomes_of(replicas, [completion(f"question {number}") for number in range(4)])
     assert isinstance(outcomes[3], BackendError)
     assert sum(memory.received for memory in memories) <= 4 * (MAX_MOVES + 1)
+
+
+FAILURES = [ServerError("500"), GatewayError("502"), ServerUnavailableError("503"), RateLimitError("429")]
+
+
+def told_of(replicas: Replicas) -> list[str]:
+    said: list[str] = []
+    replicas.hooks.tell = said.append
+    return said
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=str)
+async def test_a_sick_server_is_ejected_and_the_others_answer_its_prompts(failure: BackendError) -> None:
+    sick, well = Memory("a"), Memory("b")
+    sick.failure = failure
+    requests = families(40, size=5)
+    async with in_memory([sick, well]) as replicas:
+        said = told_of(replicas)
+        await responses_of(replicas, requests)
+    assert well.answered == Counter(str(request.prompt) for request in requests)
+    assert f"http://a keeps failing ({failure}); the others answer in its place" in said
+    assert not [sentence for sentence in said if "http://b" in sentence]
+
+
+async def test_a_server_that_was_ejected_gets_one_prompt_as_a_trial_and_then_its_share() -> None:
+    memories = [Memory("a"), Memory("b")]
+    memories[0].failure = ServerError("500")
+    async with in_memory(memories) as replicas:
+        said = told_of(replicas)
+        await responses_of(replicas, families(40, size=5))
+        seat = replicas._seats[0]  # pyright: ignore[reportPrivateUsage]
+        for _ in range(5):  # asked one by one it fails each trial, and costs no answer
+            await until(lambda: seat.is_open)
+            received = memories[0].received
+            await responses_of(replicas, families(40, size=1))
+            assert memories[0].received <= received + 1
+        assert not seat.is_open
+        memories[0].failure = None
+        await until(lambda: seat.is_open)
+        await responses_of(replicas, families(40, size=1))
+        await responses_of(replicas, families(40, size=2))
+    assert memories[0].answered.total() > 20
+    assert len([sentence for sentence in said if "keeps failing" in sentence]) == 1
+    assert said[-1].startswith("http://a is back after ")
+
+
+async def test_a_prompt_that_every_server_fails_ends_with_its_own_error_and_ejects_none() -> None:
+    memories = [Memory("a"), Memory("b"), Memory("c")]
+    requests = [completion(f"question {number}") for number in range(60)]
+    for memory in memories:
+        memory.bad = "question 7"
+    async with in_memory(memories) as replicas:
+        said = told_of(replicas)
+        for _ in range(5):
+            outcomes = await outcomes_of(replicas, requests)
+            assert [place for place, one in enumerate(outcomes) if isinstance(one, BackendError)] == [7]
+            assert type(outcomes[7]) is ServerError
+    assert said == []
+
+
+async def test_where_all_servers_are_sick_each_prompt_has_its_own_error() -> None:
+    memories = [Memory("a"), Memory("b")]
+    for memory in memories:
+        memory.failure = ServerError("500")
+    async with in_memory(memories) as replicas:
+        outcomes = await outcomes_of(replicas, completions(30))
+        assert len(replicas.there) == len(memories)
+    assert {type(outcome) for outcome in outcomes} == {ServerError}
+
+
+async def test_a_prompt_that_all_refuse_for_now_is_asked_again_until_its_time_is_up() -> None:
+    memories = [Memory("a"), Memory("b")]
+    for memory in memories:
+        memory.failure = RateLimitError("slow down")
+    naps = Yielding()
+    async with in_memory(memories, sleep=naps) as replicas:
+        asking = asyncio.ensure_future(outcomes_of(replicas, completions(3)))
+        await until(lambda: sum(naps.seconds) > 60)
+        memories[1].failure = None
+        assert {type(outcome) for outcome in await asking} == {Response}
+        memories[1].failure = memories[0].failure
+        naps.seconds.clear()
+        outcomes = await outcomes_of(replicas, completions(1))
+    assert {type(outcome) for outcome in outcomes} == {RateLimitError}
+    assert sum(naps.seconds) >= RetryPolicy().max_away_seconds
