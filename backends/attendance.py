@@ -75,6 +75,8 @@ class Attendance:
         self._clock = clock
         self._agreement = Agreement()
         self._patience: asyncio.Task[None] | None = None
+        self._are_expected = any(server.waits_for_first_contact for server in servers)
+        self._one_came = asyncio.Event()
         policies = [server.join(partial(self._agreement.check, server.root)) for server in servers]
         self.policy = max(policies, key=lambda policy: policy.max_away_seconds)
         self._max_away_seconds = self.policy.max_away_seconds
@@ -120,11 +122,10 @@ class Attendance:
             if not member.is_open:
                 member.reason = None
                 self._search(member)
-        looks = [asyncio.ensure_future(member.looked.wait()) for member in self.members]
         try:
-            _, pending = await asyncio.wait(looks, timeout=MEETING_SECONDS)
-            while pending and not self._is_any_open():
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            await self._look_around()
+            if not self._is_any_open() and self._are_expected:
+                await self._wait_for_the_first()
             self._agree()
         except BaseException:
             for member in self.members:
@@ -132,13 +133,42 @@ class Attendance:
                 if member.search is not None:
                     member.search.cancel()
             raise
-        finally:
-            for look in looks:
-                look.cancel()
         for member in self.members:
             if not member.is_open:
                 member.away_since, member.told = self._clock(), True
                 self._tell(f"{member.server.root} is not there{because(member.reason)}; the others answer")
+
+    async def _look_around(self) -> None:
+        """Wait a moment until all have been looked at, and longer while none is there."""
+        looks = [asyncio.ensure_future(member.looked.wait()) for member in self.members]
+        try:
+            _, pending = await asyncio.wait(looks, timeout=MEETING_SECONDS)
+            while pending and not self._is_any_open():
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for look in looks:
+                look.cancel()
+
+    async def _wait_for_the_first(self) -> None:
+        """Wait until one is there or refused, where they are expected and none is there yet.
+
+        Raises:
+            ServerGoneError: None came in the time that one which went away would have been waited for.
+        """
+        reason = next((member.reason for member in self.members if member.reason is not None), None)
+        if is_refusal(reason):
+            return
+        seconds = self._max_away_seconds
+        self._tell(f"no server is there yet{because(reason)}; waiting up to {seconds:.0f} s for one")
+        came = asyncio.ensure_future(self._one_came.wait())
+        over = asyncio.ensure_future(self._sleep(seconds))
+        try:
+            await asyncio.wait([came, over], return_when=asyncio.FIRST_COMPLETED)
+            if not came.done():
+                raise ServerGoneError(f"no server was there for {seconds:.0f} s{because(reason)}")
+        finally:
+            came.cancel()
+            over.cancel()
 
     def _agree(self) -> None:
         """Settle what all serve.
@@ -174,6 +204,8 @@ class Attendance:
                 await self._look_at(member)
             except Exception as error:  # noqa: BLE001 - whatever keeps it from being asked, others may answer
                 member.reason = error
+                if is_refusal(error):
+                    self._one_came.set()
                 self._tell_away(member)
             else:
                 self._open(member)
@@ -202,6 +234,7 @@ class Attendance:
 
     def _open(self, member: Member) -> None:
         member.is_open, member.reason, self.gone = True, None, None
+        self._one_came.set()
         self._wait_no_more()
         member.on_trial = member.relapses > 0
         if not member.on_trial:

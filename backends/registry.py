@@ -5,6 +5,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -52,6 +53,8 @@ class Connection:
     limits: Limits = field(default_factory=Limits)
     """For external APIs; a server of one's own has none."""
     retrier: Retrier = field(default_factory=Retrier)
+    waits_for_first_contact: bool = False
+    """Whether servers of one's own that are not there yet are waited for; see `VLLMServer`."""
     hooks: Hooks = field(default_factory=Hooks)
 
 
@@ -76,11 +79,16 @@ class Provider:
 
 def _open_vllm(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
     places = split_addresses(to.address.base_url)
-    addresses = [replace(to.address, base_url=place) for place in places]
-    if len(addresses) == 1:
-        return module.VLLMServer(to.address, api_key=to.api_key, retrier=to.retrier, hooks=to.hooks)
+    open_one = partial(
+        module.VLLMServer,
+        api_key=to.api_key,
+        retrier=to.retrier,
+        waits_for_first_contact=to.waits_for_first_contact,
+    )
+    if len(places) == 1:
+        return open_one(to.address, hooks=to.hooks)
     replicas = cast("Any", importlib.import_module("backends.replicas"))
-    servers = [module.VLLMServer(one, api_key=to.api_key, retrier=to.retrier) for one in addresses]
+    servers = [open_one(replace(to.address, base_url=place)) for place in places]
     return replicas.Replicas(servers, hooks=to.hooks)
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import anyio.to_thread
 from pydantic import SecretStr
@@ -26,6 +26,7 @@ from backends.errors import (
     BackendTimeoutError,
     ResponseFormatError,
     ServerSilentError,
+    is_absence,
 )
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
 from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics
@@ -38,18 +39,24 @@ from backends.shared_call import SharedCall
 from backends.silence import Listener
 from backends.weights import pinned_weights, read_cards
 
+T = TypeVar("T")
+
 HEALTH_TIMEOUT_SECONDS = 5.0
 LOOK_SECONDS = 5.0
 """How often `/metrics` is read while answers come."""
 FIRST_CONTACT_ATTEMPTS = 4
 FIRST_CONTACT_MAX_SECONDS = 2.0
-"""A server that was never there is most likely a wrong address: say so within seconds."""
+"""A server that never was there, and is not expected, is most likely a wrong address: say so in seconds."""
 LOOK_AT_ONCE = (*BROKEN, BackendTimeoutError)
 """After one of these the server is looked at before anything more is sent."""
 
 
 def _accept_any(can: Capabilities) -> None:
     del can
+
+
+async def _accept_silently() -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -73,10 +80,13 @@ class VLLMServer:
         limit: How many prompts may be with the server; adapts itself.
         timeout_seconds: For one HTTP request; a list on a busy CPU takes minutes.
         retrier: How failures are tried again, and how long a server that was there may be away.
+        waits_for_first_contact: The server is expected, as where somebody starts it beside the run: one that
+            is not there yet is waited for as long as one that went away. Else an address where nobody ever
+            answered is taken for a wrong one, and is an error within seconds.
         hooks: What the owner wants to hear of.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword, and few are ever given
         self,
         base_url: str | Address,
         *,
@@ -85,26 +95,22 @@ class VLLMServer:
         limit: AdaptiveLimit | None = None,
         timeout_seconds: float = 600.0,
         retrier: Retrier | None = None,
+        waits_for_first_contact: bool = False,
         hooks: Hooks | None = None,
     ) -> None:
         self.hooks = hooks or Hooks()
+        self.waits_for_first_contact = waits_for_first_contact
         self.limit = limit or AdaptiveLimit()
         self._client = OpenAIClient(base_url, api_key=api_key, timeout_seconds=timeout_seconds)
         self._retrier = retrier or Retrier()
         self._answering = self._retrier
         self._is_joined = False
+        self._was_there = False
         self._suspended: BackendError | None = None
         self._styles = OneStyle()
         self._looked_at = -LOOK_SECONDS
-        self._breaker = Breaker(
-            self._client.root,
-            self.is_healthy,
-            wait_seconds=self._retrier.policy.max_away_seconds,
-            on_return=self._meet_again,
-            tell=self._tell,
-            sleep=self._retrier.sleep,
-            clock=self._retrier.clock,
-        )
+        self._breaker = self._make_breaker(self._meet_again)
+        self._expected = self._make_breaker(_accept_silently)
         self._batcher = Batcher(self._answer_list, self.limit, bounds or ListBounds())
         self._capabilities = SharedCall(self._first_contact)
         self._introduction = SharedCall(self._introduce)
@@ -122,6 +128,7 @@ class VLLMServer:
         await self._batcher.close()
         await self._listener.close()
         await self._breaker.close()
+        await self._expected.close()
         await self._client.aclose()
 
     @property
@@ -199,10 +206,12 @@ class VLLMServer:
             BackendError: The server cannot be asked.
         """
         retrier = self._retrier.limited(max_attempts, FIRST_CONTACT_MAX_SECONDS)
-        seconds = CONTACT_TIMEOUT_SECONDS
-        cards = read_cards(
-            await retrier.call(lambda: self._client.get("/v1/models", timeout_seconds=seconds))
-        )
+
+        async def ask() -> object:
+            return await self._client.get("/v1/models", timeout_seconds=CONTACT_TIMEOUT_SECONDS)
+
+        is_awaited = max_attempts > 1  # whoever asks once wants to know at once
+        cards = read_cards(await self._once_there(lambda: retrier.call(ask), is_awaited=is_awaited))
         here = is_loopback(self._client.root)
         return await anyio.to_thread.run_sync(partial(pinned_weights, model, cards, on_this_machine=here))
 
@@ -274,9 +283,39 @@ class VLLMServer:
 
     # --- contact ----------------------------------------------------------------------------------------
 
+    def _make_breaker(self, on_return: Callable[[], Awaitable[None]]) -> Breaker:
+        return Breaker(
+            self._client.root,
+            self.is_healthy,
+            wait_seconds=self._retrier.policy.max_away_seconds,
+            on_return=on_return,
+            tell=self._tell,
+            sleep=self._retrier.sleep,
+            clock=self._retrier.clock,
+        )
+
     async def _first_contact(self) -> Capabilities:
-        retrier = self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS)
-        return await replace(retrier, leaves=()).call(lambda: ask_capabilities(self._client))
+        retrier = replace(self._retrier.limited(FIRST_CONTACT_ATTEMPTS, FIRST_CONTACT_MAX_SECONDS), leaves=())
+        return await self._once_there(lambda: retrier.call(lambda: ask_capabilities(self._client)))
+
+    async def _once_there(self, ask: Callable[[], Awaitable[T]], *, is_awaited: bool = True) -> T:
+        """Ask; a server that is expected and was never there is waited for, and asked again.
+
+        Raises:
+            ServerGoneError: It did not come.
+            BackendError: What the question raised.
+        """
+        try:
+            answer = await ask()
+        except BackendError as error:
+            waits = self.waits_for_first_contact and not (self._was_there or self._is_joined)
+            if not (waits and is_awaited and is_absence(error)):
+                raise
+            self._expected.trip(error)
+            await self._expected.ready()
+            answer = await ask()
+        self._was_there = True
+        return answer
 
     async def _introduce(self) -> None:
         self._check(await self._capabilities())

@@ -21,6 +21,7 @@ from backends.registry import (
     parse_model,
     provider_of,
 )
+from backends.replicas import Replicas
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
 from tests.helpers import chat, completion, responses_of
@@ -123,3 +124,14 @@ def test_who_answers_is_named_without_credentials_and_whatever_the_address_ends_
 def test_every_module_that_is_named_is_there() -> None:
     assert {provider.module.split(".")[0] for provider in PROVIDERS.values()} == {"backends"}
     assert registry.OWN in PROVIDERS
+
+
+def test_servers_that_are_expected_are_told_so() -> None:
+    for url in ("http://a", "http://a, http://b"):
+        for expected in (False, True):
+            connection = Connection(address=Address(base_url=url), waits_for_first_contact=expected)
+            backend = open_backend("vllm", connection)
+            servers = backend.servers if isinstance(backend, Replicas) else (backend,)
+            assert [
+                server.waits_for_first_contact for server in servers if isinstance(server, VLLMServer)
+            ] == [expected] * len(url.split(","))

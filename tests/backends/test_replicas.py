@@ -427,6 +427,7 @@ class Memory(OpenAIClient):
         self.received = 0
         self.poison = ""
         self.bad = ""
+        self.refused = False
         self.failure: BackendError | None = None
 
     async def __aexit__(self, *_: object) -> None:
@@ -434,6 +435,8 @@ class Memory(OpenAIClient):
 
     async def get(self, path: str, *, timeout_seconds: float | None = None) -> object:
         del timeout_seconds
+        if self.refused:
+            raise BackendConnectionError("refused")
         if path == "/v1/models":
             return {"data": [{"id": MODEL, "root": "/m", "max_model_len": 8192}]}
         return {"version": "0.32.0"}
@@ -490,12 +493,22 @@ class Yielding(Naps):
             await asyncio.sleep(0)
 
 
-def in_memory(memories: Sequence[Memory], *, sleep: "Yielding | None" = None) -> Replicas:
+class Endless(Yielding):
+    """A sleep in which short times pass at once and long ones never."""
+
+    async def __call__(self, seconds: float) -> None:
+        if seconds >= RetryPolicy().max_away_seconds:
+            await asyncio.Event().wait()
+        await super().__call__(seconds)
+
+
+def in_memory(memories: Sequence[Memory], *, sleep: "Yielding | None" = None, **changes: Any) -> Replicas:  # noqa: ANN401
     servers = [
         InMemory(
             memory,
             bounds=ListBounds(max_prompts=3, window_seconds=0.0),
             limit=AdaptiveLimit(initial=6, smallest=3),
+            **changes,
         )
         for memory in memories
     ]
@@ -642,3 +655,28 @@ async def test_a_prompt_that_all_refuse_for_now_is_asked_again_until_its_time_is
         outcomes = await outcomes_of(replicas, completions(1))
     assert {type(outcome) for outcome in outcomes} == {RateLimitError}
     assert sum(naps.seconds) >= RetryPolicy().max_away_seconds
+
+
+async def test_servers_that_are_expected_are_waited_for_although_none_was_ever_there() -> None:
+    memories = [Memory("a"), Memory("b")]
+    for memory in memories:
+        memory.refused = True
+    async with in_memory(memories, sleep=Endless(), waits_for_first_contact=True) as replicas:
+        said = told_of(replicas)
+        asking = asyncio.ensure_future(responses_of(replicas, completions(3)))
+        await until(lambda: "no server is there yet (refused); waiting up to 600 s for one" in said)
+        memories[1].refused = False
+        replicas.servers[1]._capabilities.forget()  # pyright: ignore[reportPrivateUsage]
+        await asking
+    assert memories[1].answered.total() == 3
+
+
+async def test_servers_that_are_expected_and_never_come_are_gone_after_the_wait() -> None:
+    memories = [Memory("a"), Memory("b")]
+    for memory in memories:
+        memory.refused = True
+    naps = Yielding()
+    async with in_memory(memories, sleep=naps, waits_for_first_contact=True) as replicas:
+        outcomes = await outcomes_of(replicas, completions(3))
+    assert {type(outcome) for outcome in outcomes} == {ServerGoneError}
+    assert str(outcomes[0]) == "no server was there for 600 s (refused)"

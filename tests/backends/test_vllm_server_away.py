@@ -11,7 +11,7 @@ import pytest
 from backends.base import Exchange, Hooks
 from backends.batching import ListBounds
 from backends.concurrency import AdaptiveLimit
-from backends.errors import BackendError, BadRequestError, ServerGoneError
+from backends.errors import BackendConnectionError, BackendError, BadRequestError, ServerGoneError
 from backends.messages import Request, Response
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
@@ -21,7 +21,7 @@ from tasks.generate import Generator
 from tasks.keys import request_key
 from tests.backends.test_vllm_server import EXACT
 from tests.fake_vllm import COMPLETIONS, FakeVLLM, FakeVLLMProcess, prompt_digest
-from tests.helpers import Dice, Naps, chat, completion, completions, outcomes_of, responses_of, scoring
+from tests.helpers import MODEL, Dice, Naps, chat, completion, completions, outcomes_of, responses_of, scoring
 
 LIST = 8
 COUNT = 64
@@ -178,6 +178,49 @@ async def test_server_that_came_back_as_another_is_asked_nothing(server: FakeVLL
         outcomes = await outcomes_of(backend, completions(4 * LIST))
     assert {str(outcome) for outcome in outcomes} == {"other weights under the same name"}
     assert asked(ears.exchanges) == 1
+
+
+# --- expected -------------------------------------------------------------------------------------------
+
+
+async def test_server_that_is_expected_is_waited_for_although_it_was_never_there() -> None:
+    world, ears, later = World(), Ears(), FakeVLLMProcess()
+    with later:
+        url = later.base_url
+    again = FakeVLLMProcess(port=later.port)
+    world.at(300, again.start)
+    try:
+        async with backend_of(url, world, ears, waits_for_first_contact=True) as backend:
+            assert await backend.weights(MODEL) is None
+            assert ears.contacts == []  # nothing was to be sent yet
+            await responses_of(backend, completions(COUNT))
+            assert ears.contacts == [0]
+    finally:
+        again.__exit__()
+    assert ears.told[0].startswith(f"{url} is away (")
+    assert re.fullmatch(r"http://127.0.0.1:\d+ is back after (29|30)\d s", ears.told[-1])
+
+
+async def test_server_that_is_expected_and_never_comes_is_gone_after_the_wait() -> None:
+    world, url = World(), "http://127.0.0.1:9"
+    limited = world.retrier(max_away_seconds=120)
+    async with backend_of(url, world, Ears(), retrier=limited, waits_for_first_contact=True) as backend:
+        with pytest.raises(BackendConnectionError, match="no connection"):
+            await backend.weights(MODEL, max_attempts=1)
+        assert world.now == 0
+        outcomes = await outcomes_of(backend, completions(COUNT))
+        assert {type(outcome) for outcome in outcomes} == {ServerGoneError}
+        assert 120 <= world.now < 130
+        await outcomes_of(backend, completions(COUNT))
+        assert world.now < 140  # not waited for a second time
+
+
+async def test_server_that_is_not_expected_is_an_error_within_seconds() -> None:
+    world = World()
+    async with backend_of("http://127.0.0.1:9", world, Ears()) as backend:
+        outcomes = await outcomes_of(backend, completions(COUNT))
+    assert {type(outcome) for outcome in outcomes} == {BackendConnectionError}
+    assert world.now < 10
 
 
 # --- hooks ----------------------------------------------------------------------------------------------
