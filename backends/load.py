@@ -51,6 +51,23 @@ def load_from_metrics(text: str) -> Load | None:
         return None
 
 
+def process_start(text: str) -> float | None:
+    """Read from the page `/metrics` when the server's process began; None where it does not say.
+
+    Returns:
+        Seconds since 1970 by the server's clock. A server of several processes does not say.
+    """
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == _STARTED:
+            try:
+                return float(value)
+            except ValueError:
+                return None
+    return None
+
+
+_STARTED = "process_start_time_seconds"
 _METRICS = cast(
     "tuple[str, ...]",
     ("vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:num_preemptions_total"),

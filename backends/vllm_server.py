@@ -24,12 +24,13 @@ from backends.errors import (
     BackendConnectionError,
     BackendError,
     BackendTimeoutError,
+    ConnectionLostError,
     ResponseFormatError,
     ServerSilentError,
     is_absence,
 )
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
-from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics
+from backends.load import ASK_FOR_LOAD, Load, load_from_header, load_from_metrics, process_start
 from backends.messages import Label, Request, Response, Usage
 from backends.one_style import OneStyle
 from backends.openai_client import OpenAIClient
@@ -109,6 +110,8 @@ class VLLMServer:
         self._suspended: BackendError | None = None
         self._styles = OneStyle()
         self._looked_at = -LOOK_SECONDS
+        self._starts: set[float] = set()
+        self._knows_start = False
         self._breaker = self._make_breaker(self._meet_again)
         self._expected = self._make_breaker(_accept_silently)
         self._batcher = Batcher(self._answer_list, self.limit, bounds or ListBounds())
@@ -319,6 +322,10 @@ class VLLMServer:
 
     async def _introduce(self) -> None:
         self._check(await self._capabilities())
+        self._looked_at, self._knows_start = (
+            -LOOK_SECONDS,
+            False,
+        )  # so that the first answer is followed by a look
         await self.hooks.on_contact()
 
     async def _meet_again(self) -> None:
@@ -397,6 +404,7 @@ class VLLMServer:
                 reply = await self._client.exchange(path, body, ASK_FOR_LOAD)
             with self._client.mask.errors():
                 responses, usage = parse(requests, reply.content)
+            load = await self._load(reply.headers)
         except BackendError as error:
             self.limit.failed(permit, error)
             if isinstance(error, LOOK_AT_ONCE):
@@ -408,13 +416,18 @@ class VLLMServer:
         except asyncio.CancelledError:
             report(CANCELLED, Usage())
             raise
-        self.limit.answered(permit, await self._load(reply.headers))
+        self.limit.answered(permit, load)
         self._breaker.succeeded()
         report("ok", usage)
         return responses, usage
 
     async def _load(self, headers: Mapping[str, str]) -> Load | None:
-        """Read the load in an answer's header, and now and then in `/metrics`, which tells of preemptions."""
+        """Read the load in an answer's header, and now and then in `/metrics`, which tells of preemptions.
+
+        Raises:
+            ConnectionLostError: The server was started again since it was introduced; this answer may be
+                another one's.
+        """
         load, now = load_from_header(headers), time.monotonic()
         if load is None or now - self._looked_at < LOOK_SECONDS:  # without the header it is no vLLM
             return load
@@ -423,7 +436,17 @@ class VLLMServer:
             page = await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
         except BackendError:
             return load
+        self._notice_a_restart(process_start(page))
         return load_from_metrics(page) or load
+
+    def _notice_a_restart(self, started: float | None) -> None:
+        if started is None:
+            return
+        is_news = self._knows_start and started not in self._starts  # behind one address there may be several
+        self._starts.add(started)
+        self._knows_start = True
+        if is_news:
+            raise ConnectionLostError(f"{self.root} was started again")
 
     async def _tokenize(self, model: str, text: str) -> Sequence[int]:
         body: dict[str, object] = {"model": model, "prompt": text, "add_special_tokens": False}

@@ -241,6 +241,8 @@ class Settings:
     others_waiting: int = 0
     """Prompts of other clients that wait, for that header."""
     kv_use: float = 0.0
+    process_start: float | None = None
+    """Told by `/metrics`, in seconds since 1970."""
     v1_runner: bool = False
     """Lose plain log-probabilities while requests with `logprob_token_ids` are in flight (PR 51789)."""
     supports_logprob_token_ids: bool = True
@@ -1329,10 +1331,13 @@ async def serve_version(request: Request) -> Response:
 
 
 async def serve_metrics(request: Request) -> Response:
-    """Answer GET /metrics with the one counter that the fake keeps."""
+    """Answer GET /metrics with the one counter that the fake keeps, and when it began if that is set."""
     state = cast("State", request.app.state.fake)
     labels = 'engine="0",finished_reason="stop",model_name="fake-model"'
-    return Response(f"vllm:request_success_total{{{labels}}} {float(state.counts.answered)}\n")
+    page = f"vllm:request_success_total{{{labels}}} {float(state.counts.answered)}\n"
+    if state.settings.process_start is not None:
+        page += f"process_start_time_seconds {state.settings.process_start}\n"
+    return Response(page)
 
 
 async def serve_models(request: Request) -> Response:

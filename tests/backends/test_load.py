@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.load import Load, load_from_header, load_from_metrics
+from backends.load import Load, load_from_header, load_from_metrics, process_start
 
 HEADER = 'JSON {"named_metrics": {"num_requests_waiting": 12.0, "kv_cache_usage_perc": 0.25}}'
 METRICS = """\
@@ -47,3 +47,10 @@ def test_metrics_that_are_no_numbers_say_nothing(value: str) -> None:
 
 def test_metrics_of_another_program_say_nothing() -> None:
     assert load_from_metrics("process_open_fds 12.0\n") is None
+
+
+def test_the_metrics_tell_when_the_process_began() -> None:
+    page = f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.76373e+09\n{METRICS}"
+    assert process_start(page) == 1.76373e9
+    assert process_start(METRICS) is None
+    assert process_start("process_start_time_seconds soon\n") is None

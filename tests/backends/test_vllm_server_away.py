@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backends import vllm_server
 from backends.base import Exchange, Hooks
 from backends.batching import ListBounds
 from backends.concurrency import AdaptiveLimit
@@ -178,6 +179,50 @@ async def test_server_that_came_back_as_another_is_asked_nothing(server: FakeVLL
         outcomes = await outcomes_of(backend, completions(4 * LIST))
     assert {str(outcome) for outcome in outcomes} == {"other weights under the same name"}
     assert asked(ears.exchanges) == 1
+
+
+async def test_server_that_refuses_and_is_healthy_is_introduced_once(server: FakeVLLM) -> None:
+    ears = Ears()
+    async with backend_of(server.base_url, World(), ears, bounds=ListBounds(max_prompts=1)) as backend:
+        await responses_of(backend, completions(1))
+        server.faults([{"kind": "status", "status": 503, "times": 100}])
+        await responses_of(backend, [completion(f"another {number}") for number in range(COUNT)])
+    assert len(ears.contacts) == 1
+    asked_for = server.stats()["by_path"]
+    assert (asked_for["/version"], asked_for["/v1/models"], asked_for["/openapi.json"]) == (1, 1, 1)
+    assert ears.told == []
+
+
+@pytest.mark.parametrize("hard", [False, True])
+async def test_server_is_introduced_again_after_one_broken_connection(server: FakeVLLM, hard: bool) -> None:  # noqa: FBT001
+    ears = Ears()
+    one_list = AdaptiveLimit(initial=LIST, largest=LIST)
+    async with backend_of(server.base_url, World(), ears, limit=one_list) as backend:
+        await responses_of(backend, completions(1))
+        server.faults([{"kind": "reset", "hard": hard}])
+        await responses_of(backend, [completion(f"another {number}") for number in range(LIST)])
+    assert ears.contacts == [0, 2]  # before anything more was sent
+    assert ears.told == []
+
+
+async def test_server_that_was_started_again_while_nothing_was_asked_is_introduced_again(
+    server: FakeVLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_server, "LOOK_SECONDS", 0.0)
+    server.config(process_start=1000.0)
+    ears = Ears()
+    one_list = AdaptiveLimit(initial=LIST, largest=LIST)
+    async with backend_of(server.base_url, World(), ears, limit=one_list) as backend:
+        for number in range(3):
+            await responses_of(backend, [completion(f"question {number}")])
+        assert len(ears.contacts) == 1
+        server.config(process_start=2000.0)
+        await responses_of(backend, [completion("after")])
+        assert ears.contacts == [0, 4]
+        await responses_of(backend, [completion("later")])
+    assert ears.contacts == [0, 4]
+    last = ears.exchanges[-3:]
+    assert [one.outcome for one in last] == ["ConnectionLostError", "ok", "ok"]  # that answer was not taken
 
 
 # --- expected -------------------------------------------------------------------------------------------
