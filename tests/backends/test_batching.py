@@ -101,6 +101,14 @@ async def test_a_prompt_larger_than_the_bound_travels_alone() -> None:
     assert [len(one) for one in sender.lists] == [1, 1]
 
 
+async def test_bodies_take_turns_so_that_a_short_one_does_not_wait_for_a_long_one() -> None:
+    sender = Sender()
+    long = [completion(f"long {number}") for number in range(6)]
+    short = [completion(f"short {number}", model="other") for number in range(4)]
+    await ask(batcher_of(sender, max_prompts=2), [*long, *short])
+    assert [one[0].split()[0] for one in sender.lists] == ["long", "short", "long", "short", "long"]
+
+
 async def test_only_what_shares_a_body_shares_a_list() -> None:
     sender = Sender()
     requests = [

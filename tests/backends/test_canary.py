@@ -1,5 +1,6 @@
 """The canary tells weights apart by more than rounding, and is not fooled by what a server loses."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from backends.canary import ATTEMPTS, PROMPTS, TOLERANCE, Canary, ask_canary, di
 from backends.errors import BadRequestError, ResponseFormatError, UnknownModelError
 from backends.vllm_server import VLLMServer
 from tests.fake_vllm import FakeVLLM
-from tests.helpers import MODEL, Naps
+from tests.helpers import MODEL, Naps, until
 
 LIST = {token: -1.0 - 0.3 * token for token in range(20)}
 
@@ -155,3 +156,14 @@ async def test_refused_logprobs_are_no_canary() -> None:
         raise BadRequestError(f"no logprobs: {body['logprobs']}")
 
     assert await ask_canary("m", post, Naps()) is None
+
+
+async def test_the_canary_is_not_asked_while_label_scores_are_with_the_server() -> None:
+    with FakeVLLM() as server:
+        async with VLLMServer(server.base_url, retrier=Naps().retrier()) as backend:
+            styles = backend._styles  # pyright: ignore[reportPrivateUsage]
+            async with styles.only("ids"):
+                asking = asyncio.ensure_future(backend.canary(MODEL))
+                await until(lambda: asking.done() or bool(styles._waiting))  # pyright: ignore[reportPrivateUsage]
+                assert server.stats()["requests"] == 0
+            assert await asking
