@@ -71,8 +71,8 @@ class Hooks:
     tell: Callable[[str], None] = _tell_nobody
     """A sentence for the user: a server is away, or back."""
     on_contact: Callable[[], Awaitable[None]] = _accept_anything
-    """Before the first question to a server, and before the first after it was away: it may be another one.
-    Raises a BackendError to have nothing sent."""
+    """Before the first question to a server, and the first after it was away or a connection to it broke:
+    it may be another one. Raises a BackendError to have nothing sent."""
 
 
 class Backend(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from backends.base import Arrival, Indexed, Outcome
 from backends.errors import BackendError
@@ -19,6 +19,9 @@ T = TypeVar("T")
 Send = Callable[[Sequence[Request]], Awaitable[tuple[list[Response], Usage]]]
 """One HTTP request for a list; raises a BackendError for the whole list."""
 
+MAX_DOUBLINGS = 30
+"""More make no pause longer, and after a thousand of them the number would be none that a float can hold."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
@@ -28,17 +31,20 @@ class RetryPolicy:
     """
 
     max_attempts: int = 8
+    """A server that asks for time (429, 503) is asked more often, see max_away_seconds."""
     initial_seconds: float = 1.0
     max_seconds: float = 30.0
     max_retry_after_seconds: float = 600.0
     """A server that asks for a longer pause than this is waited for this long."""
 
     max_away_seconds: float = 600.0
-    """A server that was there and went away is waited for this long; nothing is sent meanwhile."""
+    """A server that was there and went away is waited for this long; nothing is sent meanwhile. One that is
+    there and asks for time is asked again for so long."""
 
     def wait_seconds(self, attempt: int, error: BackendError | None, rng: random.Random) -> float:
         """Say how long to wait after attempt number `attempt` (from 1) has failed with `error`."""
-        jitter = rng.uniform(0, min(self.max_seconds, self.initial_seconds * 2 ** (attempt - 1)))
+        doublings = min(attempt - 1, MAX_DOUBLINGS)
+        jitter = rng.uniform(0, min(self.max_seconds, self.initial_seconds * 2**doublings))
         asked = error.retry_after_seconds if error else None
         return jitter if asked is None else min(asked, self.max_retry_after_seconds) + jitter
 
@@ -56,11 +62,12 @@ class Retrier:
     """Errors that are not tried again here, since somebody else does it better."""
 
     def limited(self, max_attempts: int, max_seconds: float) -> "Retrier":
-        """Return a retrier that gives up sooner."""
+        """Return a retrier that gives up sooner, also on a server that asks for time."""
         policy = replace(
             self.policy,
             max_attempts=min(max_attempts, self.policy.max_attempts),
             max_seconds=min(max_seconds, self.policy.max_seconds),
+            max_away_seconds=0.0,
         )
         return replace(self, policy=policy)
 
@@ -68,15 +75,28 @@ class Retrier:
         """Call until it succeeds, or raise the last error.
 
         Raises:
-            BackendError: It is not retryable, or was retried as often as the policy and its class allow.
+            BackendError: It is not retryable, or was retried as often, or for as long, as the policy and its
+                class allow.
         """
         seen: Counter[type[BackendError]] = Counter()
+        started = self.clock()
 
         def is_worth_another(error: BaseException) -> bool:
             if not isinstance(error, BackendError) or not error.retryable or isinstance(error, self.leaves):
                 return False
             seen[type(error)] += 1
             return error.max_retries is None or seen[type(error)] <= error.max_retries
+
+        def is_enough(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, BackendError) and error.patient:
+                waited = max(state.idle_for, self.clock() - started)
+                return (
+                    state.attempt_number >= self.policy.max_attempts
+                    and waited >= self.policy.max_away_seconds
+                )
+            others = sum(count for kind, count in seen.items() if not kind.patient)
+            return others >= self.policy.max_attempts
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -88,7 +108,7 @@ class Retrier:
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_worth_another),
-            stop=stop_after_attempt(self.policy.max_attempts),
+            stop=is_enough,
             wait=wait,
             sleep=self.sleep,
             reraise=True,

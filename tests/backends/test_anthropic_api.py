@@ -62,7 +62,7 @@ def backend_of(server: FakeAnthropic, **changes: Any) -> AnthropicAPI:  # noqa: 
         "api_key": None,
         "limits": FAST,
         "timeout_seconds": 20.0,
-        "retrier": Naps().retrier(RetryPolicy(max_attempts=3)),
+        "retrier": Naps().retrier(RetryPolicy(max_attempts=3, max_away_seconds=0.0)),
     }
     return AnthropicAPI(server.base_url, **{**given, **changes})
 

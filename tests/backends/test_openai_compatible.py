@@ -40,7 +40,7 @@ LABELS = (Label(text="True"), Label(text="False"))
 
 
 def backend_of(server: FakeVLLM, naps: Naps | None = None, **changes: Any) -> OpenAICompatible:  # noqa: ANN401
-    retrier = (naps or Naps()).retrier(RetryPolicy(max_attempts=3))
+    retrier = (naps or Naps()).retrier(RetryPolicy(max_attempts=3, max_away_seconds=0.0))
     given: dict[str, Any] = {"api_key": None, "timeout_seconds": 20.0, "retrier": retrier}
     limits = Limits(**{"requests_per_minute": FAST, **changes.pop("limits", {})})
     return OpenAICompatible(server.v1_url, limits=limits, **{**given, **changes})

@@ -78,10 +78,65 @@ async def test_a_retryable_error_is_retried_until_it_succeeds() -> None:
 
 async def test_the_last_error_comes_out_when_all_attempts_have_failed() -> None:
     naps = Naps()
-    errors = [ServerUnavailableError(f"busy {number}") for number in range(1, 20)]
-    with pytest.raises(ServerUnavailableError, match=r"busy 8$"):
+    errors = [AbortedError(f"abort {number}") for number in range(1, 20)]
+    with pytest.raises(AbortedError, match=r"abort 8$"):
         await naps.retrier(POLICY, highest=True).call(failing(*errors))
     assert naps.seconds == CEILINGS
+
+
+PATIENT = [RateLimitError, ServerUnavailableError]
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+async def test_a_server_that_asks_for_time_is_given_it_however_many_tries_that_takes(
+    kind: type[BackendError],
+) -> None:
+    """A quota of a minute outlasts eight tries with full jitter in 85 % of cases."""
+    for seed in range(50):
+        naps = Naps()
+        retrier = replace(naps.retrier(POLICY), rng=random.Random(seed), clock=lambda: 0.0)
+
+        async def send(naps: Naps = naps) -> str:
+            if sum(naps.seconds) < 60:
+                raise kind("used up")
+            return "answer"
+
+        assert await retrier.call(send) == "answer"
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+async def test_a_server_that_asks_for_time_for_ever_is_given_up_when_the_time_is_up(
+    kind: type[BackendError],
+) -> None:
+    naps = Naps()
+    policy = replace(POLICY, max_away_seconds=300.0)
+    with pytest.raises(kind, match="no"):
+        await naps.retrier(policy, highest=True).call(failing(*[kind("no")] * 1000))
+    assert 300 <= sum(naps.seconds) < 330
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+async def test_a_first_contact_does_not_wait_for_a_server_that_asks_for_time(
+    kind: type[BackendError],
+) -> None:
+    naps = Naps()
+    with pytest.raises(kind):
+        await naps.retrier(POLICY).limited(4, 2.0).call(failing(*[kind("no")] * 100))
+    assert len(naps.seconds) == 3
+
+
+async def test_tries_for_a_server_that_asks_for_time_leave_those_for_other_errors_as_they_were() -> None:
+    busy = [RateLimitError("slow down")] * 20
+    with pytest.raises(BackendConnectionError, match="refused 8"):
+        await (
+            Naps()
+            .retrier(POLICY, highest=True)
+            .call(failing(*busy, *[BackendConnectionError(f"refused {number}") for number in range(1, 20)]))
+        )
+
+
+def test_the_pause_after_thousands_of_tries_is_as_long_as_any() -> None:
+    assert POLICY.wait_seconds(5000, None, Dice(highest=True)) == POLICY.max_seconds
 
 
 @pytest.mark.parametrize("kind", [BackendError, BadRequestError, UnknownModelError, AuthenticationError])

@@ -73,7 +73,7 @@ CLAIMS = [f"Claim {number}.\nI think this claim is" for number in range(5)]
 
 
 def backend_of(server: FakeVLLM, naps: Naps | None = None, **changes: Any) -> VLLMServer:  # noqa: ANN401
-    retrier = (naps or Naps()).retrier(RetryPolicy(max_attempts=ATTEMPTS))
+    retrier = (naps or Naps()).retrier(RetryPolicy(max_attempts=ATTEMPTS, max_away_seconds=0.0))
     given: dict[str, Any] = {"retrier": retrier, "timeout_seconds": 20.0}
     return VLLMServer(server.base_url, **{**given, **changes})
 

@@ -193,6 +193,19 @@ async def test_server_that_refuses_and_is_healthy_is_introduced_once(server: Fak
     assert ears.told == []
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_server_that_refuses_for_minutes_is_asked_until_it_answers(
+    server: FakeVLLM, status: int
+) -> None:
+    world = World()
+    server.faults([{"kind": "status", "status": status, "times": -1}])
+    world.at(400, lambda: server.faults([]))
+    async with backend_of(server.base_url, world, Ears()) as backend:
+        await responses_of(backend, completions(1))
+    assert 400 <= world.now < 600
+    assert server.stats()["requests"] > RetryPolicy().max_attempts
+
+
 @pytest.mark.parametrize("hard", [False, True])
 async def test_server_is_introduced_again_after_one_broken_connection(server: FakeVLLM, hard: bool) -> None:  # noqa: FBT001
     ears = Ears()
