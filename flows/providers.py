@@ -1,5 +1,6 @@
 """From the settings to a provider: who answers for a name, and how it is reached."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from backends.addresses import Address
@@ -18,16 +19,28 @@ from flows.settings import GENERAL, APISettings, Settings, SettingsError
 
 
 def open_provider(
-    name: str, settings: Settings, *, retrier: Retrier | None = None, hooks: Hooks | None = None
+    name: str,
+    settings: Settings,
+    *,
+    retrier: Retrier | None = None,
+    hooks: Hooks | None = None,
+    waits_for_first_contact: bool = False,
 ) -> HookedBackend:
     """Make the backend of a provider; it connects when it is first asked.
+
+    Args:
+        name: The provider.
+        settings: Say how it is reached.
+        retrier: How failures are tried again.
+        hooks: What the owner wants to hear of.
+        waits_for_first_contact: See `VLLMServer`.
 
     Raises:
         SettingsError: There is no such provider, or something that it needs is not set or not installed.
     """
     try:
         connection = connection_to(name, settings, retrier=retrier, hooks=hooks)
-        return open_backend(name, connection)
+        return open_backend(name, replace(connection, waits_for_first_contact=waits_for_first_contact))
     except SettingsError:
         raise
     except (ModelNameError, NotInstalledError, ValueError) as error:

@@ -162,7 +162,14 @@ async def _open_backend(
 ) -> HookedBackend:
     retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
     hooks = Hooks(tell=get_run_logger().warning)
-    backend = open_provider(provider, settings, retrier=retrier, hooks=hooks)
+    backend = open_provider(
+        provider,
+        settings,
+        retrier=retrier,
+        hooks=hooks,
+        waits_for_first_contact=parameters.fallback
+        is not None,  # which takes over after the wait, not at once
+    )
     return await stack.enter_async_context(backend)
 
 

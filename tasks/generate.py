@@ -132,7 +132,7 @@ class Generator:
         """
         if not exact:
             return tuple(Label(text=text) for text in texts)
-        key = make_key("labels", 1, [model, revision, list(texts)])
+        key = make_key("labels", 2, [model, revision, list(texts)])
         stored = self.lookup.find([key], decode_labels)
         if key in stored:
             return stored[key]
