@@ -105,6 +105,8 @@ class Attendance:
             member.away_since, member.told = self._clock(), True
             self._tell(f"{member.server.root} keeps failing{because(reason)}; the others answer in its place")
         member.server.suspend(reason)
+        if member.search is not None:  # it may be looked for after a timeout, and would be found healthy
+            member.search.cancel()
         pause = min(SICK_PAUSE_SECONDS * 2**member.relapses, REFUSED_PAUSE_SECONDS)
         member.relapses += 1
         self._search(member, after_seconds=pause)

@@ -262,7 +262,7 @@ class Replicas:
 
     def _eject(self, seat: _Seat, reason: BackendError) -> None:
         """Spare the others' prompts a server that keeps failing; the last one there is never ejected."""
-        if not seat.is_open:
+        if seat.member.relapses and not seat.is_open:  # it is ejected
             return
         if any(other.is_open for other in self._seats if other is not seat):
             seat.outdone = 0

@@ -25,6 +25,7 @@ from backends.errors import (
     BackendError,
     BackendTimeoutError,
     ConnectionLostError,
+    GatewayError,
     ResponseFormatError,
     ServerSilentError,
     is_absence,
@@ -263,6 +264,11 @@ class VLLMServer:
         """Whether prompts go to other servers at once; only `ready` then looks for this one."""
         return self._suspended is not None or (self._is_joined and self._breaker.is_away)
 
+    def _refuse_what_others_get(self) -> None:
+        # An introduction that fails stops a run; among several it only keeps this server from being asked.
+        if self._is_left_to_others:
+            raise BackendConnectionError(f"{self.root} is not asked for now")
+
     async def ready(self) -> None:
         """Look for the server if it was away or suspended, and make its acquaintance unless that was done.
 
@@ -341,6 +347,7 @@ class VLLMServer:
 
     async def _answer_list(self, indexed: Sequence[Indexed], permit: Permit) -> Arrival:
         try:
+            self._refuse_what_others_get()
             can = await self._capabilities()
             can.refuse_what_it_cannot(indexed[0][1])
             await self._introduction()
@@ -365,8 +372,7 @@ class VLLMServer:
     ) -> tuple[list[Response], Usage]:
         try:
             while True:
-                if self._is_left_to_others:
-                    raise BackendConnectionError(f"{self.root} is not asked for now")
+                self._refuse_what_others_get()
                 await self._breaker.ready()
                 async with self._styles.only(wire.logprob_style(requests[0])):
                     if (
@@ -407,7 +413,8 @@ class VLLMServer:
             load = await self._load(reply.headers)
         except BackendError as error:
             self.limit.failed(permit, error)
-            if isinstance(error, LOOK_AT_ONCE):
+            # Of several, one whose gateway answers may as well be sick, which counting its failures shows.
+            if isinstance(error, LOOK_AT_ONCE) and not (self._is_joined and isinstance(error, GatewayError)):
                 self._breaker.trip(error)
             else:
                 self._breaker.failed(error)

@@ -585,10 +585,11 @@ def told_of(replicas: Replicas) -> list[str]:
 async def test_a_sick_server_is_ejected_and_the_others_answer_its_prompts(failure: BackendError) -> None:
     sick, well = Memory("a"), Memory("b")
     sick.failure = failure
-    requests = families(40, size=5)
+    requests = families(40, size=25)
     async with in_memory([sick, well]) as replicas:
         said = told_of(replicas)
-        await responses_of(replicas, requests)
+        for start in range(0, len(requests), 100):
+            await responses_of(replicas, requests[start : start + 100])
     assert well.answered == Counter(str(request.prompt) for request in requests)
     assert f"http://a keeps failing ({failure}); the others answer in its place" in said
     assert not [sentence for sentence in said if "http://b" in sentence]
@@ -680,3 +681,24 @@ async def test_servers_that_are_expected_and_never_come_are_gone_after_the_wait(
         outcomes = await outcomes_of(replicas, completions(3))
     assert {type(outcome) for outcome in outcomes} == {ServerGoneError}
     assert str(outcomes[0]) == "no server was there for 600 s (refused)"
+
+
+async def test_a_replica_that_is_another_after_one_broken_connection_stops_no_run() -> None:
+    memories = [Memory("a"), Memory("b")]
+    contacts: list[int] = []
+
+    async def on_contact() -> None:
+        contacts.append(memories[0].received)
+        if len(contacts) > 1:
+            raise RuntimeError("other weights")
+
+    async with in_memory(memories) as replicas:
+        replicas.servers[0].hooks = Hooks(on_contact=on_contact)
+        await responses_of(replicas, families(20, size=1))
+        answered = memories[0].answered.total()
+        memories[0].script = ["reset"]
+        await responses_of(replicas, families(20, size=3)[20:])
+        assert replicas.there == ("http://b",)
+    assert answered
+    assert memories[0].answered.total() - answered <= 6  # what was with it when the connection broke
+    assert len(contacts) > 1
