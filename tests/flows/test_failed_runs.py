@@ -173,14 +173,16 @@ def test_what_prefect_keeps_of_a_deployed_run_is_the_sentence_too(
     name = "failing-test"
     deploy_icm(prefect_server, nowhere.folder, name, ICM)
 
-    def told(parameters: JsonObject) -> tuple[str, list[str]]:
-        run = start_deployed(prefect_server, f"icm/{name}", parameters)
+    def ended(run: str, times: int = 1) -> str:
+        def message() -> str | None:
+            found = prefect_server.flow_run(run)
+            is_over = found["state"]["type"] in TERMINAL and found["run_count"] == times
+            return found["state"]["message"] if is_over else None
 
-        def state() -> JsonObject | None:
-            found = prefect_server.flow_run(run)["state"]
-            return found if found["type"] in TERMINAL else None
+        return wait_for(message, "the end of the run")
 
-        message = wait_for(state, "the end of the run")["message"]
+    def told(run: str) -> tuple[str, list[str]]:
+        message = ended(run)
 
         def lines() -> list[str] | None:
             query = {"logs": {"flow_run_id": {"any_": [run]}}}
@@ -196,10 +198,14 @@ def test_what_prefect_keeps_of_a_deployed_run_is_the_sentence_too(
             ({"num_claims": 30}, "num_claims (30) must be a multiple of group_size (4)"),
             ({"num_seeds": 18}, "num_seeds (18) is more than num_claims (16)"),
         ):
-            message, lines = told(parameters)
+            run = start_deployed(prefect_server, f"icm/{name}", parameters)
+            message, lines = told(run)
             assert sentence in message
             assert [line for line in lines if sentence in line] == [f"Finished in state Failed({message!r})"]
             assert not [line for line in lines if "Traceback" in line]
+        prefect_server.prefect("flow-run", "retry", run)
+        assert ended(run, times=2) == message
+    assert "Traceback" not in (nowhere.folder / f"{name}.log").read_text()
 
 
 # --- What is left ---------------------------------------------------------------------------------------
