@@ -328,10 +328,8 @@ class VLLMServer:
 
     async def _introduce(self) -> None:
         self._check(await self._capabilities())
-        self._looked_at, self._knows_start = (
-            -LOOK_SECONDS,
-            False,
-        )  # so that the first answer is followed by a look
+        self._knows_start = False
+        self._looked_at = -LOOK_SECONDS  # so that the first answer is followed by a look
         await self.hooks.on_contact()
 
     async def _meet_again(self) -> None:
@@ -375,9 +373,8 @@ class VLLMServer:
                 self._refuse_what_others_get()
                 await self._breaker.ready()
                 async with self._styles.only(wire.logprob_style(requests[0])):
-                    if (
-                        not self._breaker.is_away and self._suspended is None
-                    ):  # it may have gone while this waited for its turn
+                    is_there = not self._breaker.is_away and self._suspended is None
+                    if is_there:  # else it has gone while this waited for its turn
                         return await self._exchange(requests, permit, tries)
         finally:
             tries.since = time.monotonic()
