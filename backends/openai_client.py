@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import openai
 
 
+NO_CREDIT = 402
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """JSON, and the headers that came with it."""
@@ -171,7 +174,9 @@ def _response_type() -> "type[httpx2.Response]":
 
 
 def _status_error(error: "openai.APIStatusError") -> BackendError:
-    return status_error(error.status_code, _server_words(error), error.response.headers)
+    # An account without credit is refused as one that asks too often, and no waiting helps it.
+    status = NO_CREDIT if error.code == "insufficient_quota" else error.status_code
+    return status_error(status, _server_words(error), error.response.headers)
 
 
 def _server_words(error: "openai.APIStatusError") -> str:

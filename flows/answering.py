@@ -9,7 +9,7 @@ from typing import cast
 from prefect.logging import get_run_logger
 
 from backends.base import Backend, HookedBackend, Hooks
-from backends.errors import BackendConnectionError, BackendError
+from backends.errors import BackendError, is_absence
 from backends.registry import OWN, PROVIDERS
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
@@ -42,15 +42,15 @@ async def served_model(backend: Backend) -> str:
 
     Raises:
         SettingsError: It serves several, or is no vLLM server.
-        BackendConnectionError: Nobody answers.
+        BackendError: Nobody answers.
     """
     if not isinstance(backend, VLLMServer | Replicas):
         raise SettingsError("no model is named; give the parameter model")
     try:
         served = (await backend.capabilities()).roots
-    except BackendConnectionError:
-        raise
     except BackendError as error:
+        if is_absence(error):
+            raise
         raise SettingsError(f"the server at VLLM_BASE_URL is no vLLM server: {error}") from error
     if len(served) != 1:
         names = ", ".join(sorted(served)) or "none"

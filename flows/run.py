@@ -13,7 +13,7 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import HookedBackend, Hooks
-from backends.errors import BackendConnectionError
+from backends.errors import BackendConnectionError, BackendTimeoutError
 from backends.messages import Label, Request, Usage
 from backends.prices import Price, cost_usd
 from backends.registry import ModelName, parse_model
@@ -234,6 +234,6 @@ def _explained(error: BaseException, parameters: RunParameters, settings: Settin
     first = first_error(error)
     if isinstance(first, BudgetSpentError):
         return RunStoppedError(str(first))
-    if isinstance(first, BackendConnectionError):
+    if isinstance(first, BackendConnectionError | BackendTimeoutError):
         return RunStoppedError(server_gone(parameters, settings, first))
     return error

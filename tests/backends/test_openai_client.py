@@ -10,6 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from backends.errors import (
     AuthenticationError,
@@ -27,6 +31,7 @@ from backends.errors import (
 )
 from backends.openai_client import OpenAIClient
 from tests.fake_vllm import FakeVLLM, listen
+from tests.serving import Served
 
 KEY = "sk-very-secret"
 FAR = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
@@ -86,6 +91,20 @@ async def test_a_refusal_in_another_shape_is_shown_as_it_came(server: FakeVLLM) 
     error = await failure(client_of(server), "/v1/embeddings")
     assert type(error) is UnknownModelError
     assert "Not Found" in str(error)
+
+
+async def test_an_account_without_credit_is_no_account_that_asks_too_often() -> None:
+    async def refuse(request: Request) -> JSONResponse:
+        del request
+        said = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+        return JSONResponse({"error": said}, 429)
+
+    with Served(Starlette(routes=[Route("/v1/completions", refuse, methods=["POST"])])) as served:
+        error = await failure(
+            OpenAIClient(f"http://127.0.0.1:{served.port}", api_key=None, timeout_seconds=20)
+        )
+    assert type(error) is AuthenticationError
+    assert "You exceeded your current quota" in str(error)
 
 
 def _in_an_hour(sign: int) -> str:

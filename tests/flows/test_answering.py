@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from backends.errors import BackendConnectionError
+from backends.errors import BackendConnectionError, BackendTimeoutError
 from backends.openai_compatible import OpenAICompatible
 from backends.replicas import Replicas
 from backends.scripted import Scripted
@@ -56,6 +56,17 @@ async def test_the_only_served_model_is_taken_and_of_several_none() -> None:
         async with VLLMServer(server.base_url) as backend:
             with pytest.raises(SettingsError, match="serves one, two; choose"):
                 await served_model(backend)
+
+
+async def test_a_server_that_is_frozen_is_not_called_another_kind_of_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def frozen(server: VLLMServer) -> object:
+        raise BackendTimeoutError(f"{server.root} did not answer in time")
+
+    monkeypatch.setattr(VLLMServer, "capabilities", frozen)
+    with pytest.raises(BackendTimeoutError):
+        await served_model(VLLMServer("http://127.0.0.1:9"))
 
 
 async def test_a_backend_that_lists_no_models_needs_a_name() -> None:
