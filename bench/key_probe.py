@@ -150,6 +150,7 @@ STEERING: Mapping[str, Run] = {
     "hooks": Run(settings={"hooks": Hooks(tell=print)}),
     "timeout_seconds": Run(settings={"timeout_seconds": 7.0}),
     "retrier": Run(settings={"retrier": Retrier(policy=RetryPolicy(max_attempts=2))}),
+    "waits_for_first_contact": Run(settings={"waits_for_first_contact": True}),
 }
 """{setting of the backend: a run with another value of it}: none of these is another question."""
 
