@@ -75,7 +75,7 @@ class Label:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One question to one model: everything that determines the answer and nothing else.
+    """One question to one model: everything that determines the answer, and nothing else but `group`.
 
     Exactly one of `prompt` (sent as it is) and `messages` (rendered by the model's chat template) is set.
     With `labels`, the probability of each label as the next token is asked for instead of a text.
@@ -94,6 +94,9 @@ class Request:
     """Which weights, where the served name alone does not say it."""
     sample_index: int = 0
     """Which draw of a sampled request this is, from 0."""
+    group: str | None = field(default=None, compare=False)
+    """What to put to one server where there are several, since it begins alike; else its beginning says it.
+    No part of the question: neither sent nor in the key."""
 
     def __post_init__(self) -> None:
         """Refuse a request that no server could answer.

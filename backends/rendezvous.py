@@ -12,17 +12,19 @@ from backends.messages import Request, prompt_text
 
 PREFIX_CHARACTERS = 512
 """Some 128 tokens, 8 blocks of vLLM's prefix cache. What shares less gains little by staying together, and is
-spread; what shares a system prompt or the first demonstrations stays. Leave-one-out contexts differ within
-the first demonstrations only for the first few claims, so nearly all of a sweep is one group: it starts at
-one server, and its rest goes to the others in runs of neighbours (see `replicas.py`)."""
+spread; what shares a system prompt or the first demonstrations stays. Leave-one-out contexts in the
+reference's order differ within the first demonstrations only for the first few claims, so nearly all of a
+sweep is one group: it starts at one server, and its rest goes to the others in runs of neighbours (see
+`replicas.py`). Those in tree order name their subtree."""
 
 
 def prefix_group(request: Request) -> bytes:
     """Name the group of prompts that a request belongs to, the same in every process.
 
-    The model is part of it, since every adapter has a cache of its own.
+    What the request itself says, else its beginning. The model is part of it, since every adapter has a cache
+    of its own.
     """
-    beginning = prompt_text(request)[:PREFIX_CHARACTERS]
+    beginning = prompt_text(request)[:PREFIX_CHARACTERS] if request.group is None else request.group
     return blake2b(f"{request.model}\0{beginning}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

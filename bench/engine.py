@@ -70,7 +70,9 @@ async def evaluation(pool: Sequence[Claim], folder: Path) -> dict[str, float]:
     seconds: list[float] = []
     for _ in range(2):
         started = time.perf_counter()
-        responses = await generator(prompter.leave_one_out({claim.id: claim.id % 2 for claim in pool}))
+        responses = await generator(
+            list(prompter.leave_one_out({claim.id: claim.id % 2 for claim in pool}).values())
+        )
         sum(score(response.label_logprobs) for response in responses)
         seconds.append(time.perf_counter() - started)
     store.close()

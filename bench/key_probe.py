@@ -164,6 +164,7 @@ def asks_nothing() -> list[Line]:
         "a prompt twice in one call": Run(requests=[*ROWS, *ROWS]),
         "another purpose": Run(purpose="something else"),
         "texts kept": Run(keep_text=True),
+        "another group": Run(requests=[replace(one, group="of others") for one in ROWS]),
         "cache mode replay": Run(mode=CacheMode.REPLAY),
         "arguments in another order": Run(requests=[in_reverse(one) for one in ROWS]),
         "1 in place of 1.0": Run(requests=[whole(one) for one in ROWS]),

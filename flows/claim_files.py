@@ -15,8 +15,8 @@ def load_splits(parameters: ICMParameters, settings: Settings) -> tuple[list[Cla
         DataError: A file is missing or malformed, or test claims have no labels.
     """
     train_path, test_path = _paths(parameters, settings)
-    train = load_claims(train_path)
-    test = load_claims(test_path)[: parameters.test_claims] if test_path else []
+    train = load_claims(train_path, parameters.kind)
+    test = load_claims(test_path, parameters.kind)[: parameters.test_claims] if test_path else []
     for claim in test:
         if claim.gold is None:
             raise DataError(f"{test_path}: test claim {claim.id} has no field 'label' to compare with")

@@ -27,6 +27,7 @@ from flows.workflow import workflow
 from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, draw
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
+from tasks.icm.orders import make_order
 from tasks.icm.prompts import Prompter
 from tasks.icm.search import Search, Step
 
@@ -62,10 +63,10 @@ async def label(
         train,
         size=parameters.num_claims,
         num_seeds=parameters.num_seeds,
-        group_size=parameters.group_size,
+        group_size=parameters.claims_per_group,
         seed=parameters.seed,
     )
-    keys = consistency_keys(drawn.claims, parameters.consistency)
+    keys = consistency_keys(drawn.claims, parameters.consistency, parameters.kind.rule)
     prompter = await _prompter(parameters, run, drawn)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
@@ -104,6 +105,7 @@ async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompte
         revision=run.revision,
         labels=await run.generator.find_labels(run.model, LABEL_TEXTS, revision=run.revision, exact=exact),
         trailing_space=parameters.trailing_space,
+        order=make_order(parameters.context_order, len(drawn.claims), parameters.seed),
     )
 
 

@@ -6,21 +6,30 @@ from pydantic import Field, model_validator
 
 from flows.run_parameters import RunParameters
 from tasks.icm.consistency import Consistency
+from tasks.icm.orders import OrderName
 from tasks.icm.search import SearchSettings
+from tasks.icm.testbeds import TESTBEDS, TRUTHFULQA, Testbed
 
 
 class ICMParameters(RunParameters):
     """Parameters of one ICM search and its evaluation."""
 
-    dataset: Literal["truthfulqa", "general_knowledge", "file"] = Field(
+    dataset: Literal[
+        "truthfulqa", "truthfulqa-preference", "gsm8k", "alpaca", "general_knowledge", "file"
+    ] = Field(
         default="truthfulqa",
         description="truthfulqa: from train_path, else from the Hugging Face hub; general_knowledge: the "
-        "project's own; file: from train_path",
+        "project's own; the others: from train_path",
+    )
+    testbed: Testbed | None = Field(
+        default=None, description="How the records of dataset 'file' look; empty: as TruthfulQA's"
     )
     train_path: str | None = Field(default=None, description="JSON or JSONL file of claims to label")
     test_path: str | None = Field(default=None, description="JSON or JSONL file of claims to evaluate on")
     num_claims: int = Field(default=256, ge=1, description="Claims to label")
-    group_size: int = Field(default=4, ge=1, description="Claims with one consistency_id")
+    group_size: int | None = Field(
+        default=None, ge=1, description="Claims with one consistency_id; empty: as the dataset has them"
+    )
     num_seeds: int = Field(default=8, ge=2, description="Claims that start with a random label; even")
     iterations: int = Field(default=1500, ge=0, description="Proposals (K)")
     alpha: float = Field(default=50.0, ge=0, description="Weight of mutual predictability in the energy")
@@ -34,6 +43,16 @@ class ICMParameters(RunParameters):
         "published rule, which on TruthfulQA looks at gold labels",
     )
     consistency_fix_passes: int = Field(default=10, ge=0)
+    context_order: OrderName = Field(
+        default="reference",
+        description="Of the demonstrations. reference: as published; tree: far cheaper on a server with a "
+        "prefix cache; tree-tail: cheaper still where that is large, and depends on the search's history",
+    )
+    lookahead: int = Field(
+        default=0,
+        ge=0,
+        description="Changes that are evaluated together with the one to decide: fewer rounds, more prompts",
+    )
     trailing_space: bool = Field(
         default=True, description="End prompts in the reference's lone space; small models need false"
     )
@@ -53,9 +72,10 @@ class ICMParameters(RunParameters):
     def _fits_together(self) -> Self:
         if self.num_seeds % 2:
             raise ValueError(f"num_seeds is {self.num_seeds}; it must be even: half true, half false")
-        if self.num_claims % self.group_size:
+        size = self.claims_per_group
+        if self.num_claims % size:
             raise ValueError(
-                f"num_claims ({self.num_claims}) must be a multiple of group_size ({self.group_size}): "
+                f"num_claims ({self.num_claims}) must be a multiple of group_size ({size}): "
                 "whole groups are drawn"
             )
         if self.num_seeds > self.num_claims:
@@ -65,9 +85,21 @@ class ICMParameters(RunParameters):
                 f"final_temperature ({self.final_temperature:g}) is above initial_temperature "
                 f"({self.initial_temperature:g}); it is where the temperature stops falling"
             )
-        if self.dataset == "file" and not self.train_path:
-            raise ValueError("dataset is 'file'; give train_path")
+        if self.dataset not in {"truthfulqa", "general_knowledge"} and not self.train_path:
+            raise ValueError(f"dataset is {self.dataset!r}; give train_path")
+        if self.testbed and self.dataset != "file":
+            raise ValueError(f"testbed is for dataset 'file', and dataset is {self.dataset!r}")
         return self
+
+    @property
+    def kind(self) -> Testbed:
+        """How the claims look."""
+        return TESTBEDS.get(self.dataset) or self.testbed or TRUTHFULQA
+
+    @property
+    def claims_per_group(self) -> int:
+        """Claims with one consistency_id."""
+        return self.group_size or self.kind.group_size
 
     def search_settings(self) -> SearchSettings:
         """Return the numbers of the search."""
@@ -80,5 +112,6 @@ class ICMParameters(RunParameters):
             decay=self.decay,
             consistency_fix_passes=self.consistency_fix_passes,
             min_label_mass=self.min_label_mass,
+            lookahead=self.lookahead,
             seed=self.seed,
         )

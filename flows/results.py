@@ -147,7 +147,7 @@ def label_rows(result: ICMResult) -> list[dict[str, object]]:
 
 def run_directory(runs: Path, result: ICMResult) -> Path:
     """Return the folder of a run: the same for the same parameters, model and data, as in a resumed run."""
-    plain = result.parameters.model_dump(mode="json", exclude=set(STEERING))
+    plain = result.parameters.model_dump(mode="json", exclude={*STEERING, "lookahead"})
     key = make_key("icm-run", 1, [plain, result.model, result.data])
     return runs / f"icm-{result.parameters.dataset}-{key[:10]}"
 

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from tasks.icm.testbeds import TRUTHFULQA, Testbed
+
 LABEL_TEXTS = ("False", "True")
 """What a label is called in a prompt; a label is the index here."""
 
@@ -30,7 +32,9 @@ class Claim:
     gold: int | None
     """The label in the file, 0 or 1; used for reporting only, unless consistency is "reference"."""
     answer: str | None = None
-    """The answer to the question that this claim asserts."""
+    """The answer to the question that this claim asserts; of a preference "A>B" or "B>A"."""
+    text: str | None = None
+    """What the model reads, up to the label; None: as the reference has it for TruthfulQA."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +46,11 @@ class Draw:
     """{uid: label} of the first claims: random, and exactly as many true as false."""
 
 
-def load_claims(path: Path) -> list[Claim]:
-    """Read claims from a JSON list or a JSONL file in the format of ICM's TruthfulQA.
+def load_claims(path: Path, testbed: Testbed = TRUTHFULQA) -> list[Claim]:
+    """Read claims from a JSON list or a JSONL file.
 
-    Every record has `question`, `choice` and `consistency_id`, usually `label` (0, 1, true or false), and may
-    have `answer`.
+    Every record has the fields that the testbed shows, those of TruthfulQA being `question` and `choice`, and
+    `consistency_id`, usually `label` (0, 1, true or false), and may have `answer`.
 
     Raises:
         DataError: The file is missing or malformed.
@@ -60,7 +64,7 @@ def load_claims(path: Path) -> list[Claim]:
     claims: list[Claim] = []
     for number, (line, record) in enumerate(_records(path, text)):
         try:
-            claims.append(_claim(number, record))
+            claims.append(_claim(number, record, testbed))
         except DataError as error:
             raise DataError(f"{path}, line {line()}: {error}") from None
     if not claims:
@@ -140,21 +144,12 @@ def _next(text: str, position: int) -> int:
     return position
 
 
-def _claim(number: int, record: object) -> Claim:
+def _claim(number: int, record: object, testbed: Testbed) -> Claim:
     if not isinstance(record, dict):
         raise DataError(f"a record is a JSON object, not {type(record).__name__}")
     fields = cast("dict[str, object]", record)
 
-    def text(name: str) -> str:
-        value = fields.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"field {name!r} must be a text that is not empty, not {value!r}")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"field {name!r} holds half a surrogate pair: {value!a}") from None
-        return value
-
+    values = {name: _text(fields, (name, *testbed.aliases.get(name, ()))) for name in testbed.fields}
     group = fields.get("consistency_id")
     if isinstance(group, bool) or not isinstance(group, int | str):
         raise DataError(f"field 'consistency_id' must be a number or a text, not {group!r}")
@@ -163,9 +158,35 @@ def _claim(number: int, record: object) -> Claim:
         raise DataError(f"field 'label' must be 0, 1, true or false, not {label!r}")
     return Claim(
         id=number,
-        question=text("question"),
-        choice=text("choice"),
+        question=values.get("question", next(iter(values.values()))),
+        choice=values.get("choice", list(values.values())[-1]),
         group=group,
         gold=None if label is None else int(cast("int", label)),
-        answer=text("answer") if fields.get("answer") is not None else None,
+        answer=_answer(fields, values, testbed),
+        text=testbed.text(values),
     )
+
+
+def _text(fields: Mapping[str, object], names: Sequence[str]) -> str:
+    name = next((name for name in names if fields.get(name) is not None), names[0])
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"field {name!r} must be a text that is not empty, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"field {name!r} holds half a surrogate pair: {value!a}") from None
+    return value
+
+
+def _answer(fields: Mapping[str, object], values: Mapping[str, str], testbed: Testbed) -> str | None:
+    """Say what a claim asserts; two claims that prefer one of two responses each assert the contrary."""
+    if testbed.responses:
+        first, second = (values[name] for name in testbed.responses)
+        if first == second:
+            raise DataError(f"fields {testbed.responses[0]!r} and {testbed.responses[1]!r} are the same text")
+        return "A>B" if first < second else "B>A"
+    name = testbed.answer_field
+    if name is None or fields.get(name) is None:
+        return None
+    return "" if fields[name] == "" else _text(fields, (name,))  # a solution may come to no answer

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from tasks.icm.claims import Claim, DataError
+from tasks.icm.testbeds import Rule
 
 
 class Consistency(StrEnum):
@@ -14,11 +15,12 @@ class Consistency(StrEnum):
     NONE = "none"
     """Nothing: no pair is ever inconsistent."""
     ANSWER = "answer"
-    """The `answer` that a claim asserts: different answers cannot both be true, equal ones are equally true.
-    Needs no labels."""
+    """The `answer` that a claim asserts: different answers cannot both be true, equal ones are equally true;
+    of two responses one is preferred. Needs no labels."""
     REFERENCE = "reference"
-    """The published code's key for TruthfulQA: "A" if the claim's GOLD label is true, else "B". It looks at
-    gold labels, so a result with it is partly supervised."""
+    """The published code's key. For TruthfulQA it is "A" if the claim's GOLD label is true, else "B": a
+    result with it is partly supervised. For preferences it is made from gold labels, too, but says no more
+    than which claim is which; for GSM8K it is the answer."""
 
 
 Kind = Literal["contradiction", "implication"]
@@ -36,8 +38,15 @@ class Pair(NamedTuple):
         return ((1, 0), (0, 1)) if self.kind == "contradiction" else ((1, 1), (0, 0))
 
 
-def consistency_keys(claims: Sequence[Claim], consistency: Consistency) -> list[str] | None:
+def consistency_keys(
+    claims: Sequence[Claim], consistency: Consistency, rule: Rule = "gold"
+) -> list[str] | None:
     """Return each claim's key, or None where claims say nothing about each other.
+
+    Args:
+        claims: Of one run.
+        consistency: What the user chose.
+        rule: The testbed's, for "reference".
 
     Raises:
         DataError: A claim lacks the field that the keys come from.
@@ -48,7 +57,7 @@ def consistency_keys(claims: Sequence[Claim], consistency: Consistency) -> list[
         case Consistency.ANSWER:
             return [_answer(claim) for claim in claims]
         case Consistency.REFERENCE:
-            return ["A" if _gold(claim) else "B" for claim in claims]
+            return [_reference_key(claim, rule) for claim in claims]
 
 
 def inconsistent_pairs(
@@ -78,6 +87,16 @@ def _conflict(keys: tuple[str, str], labels: tuple[int, int]) -> Kind | None:
         return "implication" if labels[0] != labels[1] else None
     both_true_or_one_must_be = labels == (1, 1) or (labels == (0, 0) and keys[0] in {"A>B", "B>A"})
     return "contradiction" if both_true_or_one_must_be else None
+
+
+def _reference_key(claim: Claim, rule: Rule) -> str:
+    match rule:
+        case "answer":
+            return _answer(claim)
+        case "preference":
+            return "A>B" if _gold(claim) else "B>A"
+        case "gold":
+            return "A" if _gold(claim) else "B"
 
 
 def _answer(claim: Claim) -> str:

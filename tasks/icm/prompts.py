@@ -1,10 +1,15 @@
 """What the model reads: demonstrations with their labels, then the claim in question."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from backends.messages import Label, Request, SamplingParams
 from tasks.icm.claims import LABEL_TEXTS, Claim
+from tasks.icm.orders import ContextOrder, ReferenceOrder
+from tasks.icm.testbeds import TRUTHFULQA
+
+SUBTREE_DEPTH = 4
+"""Sixteen subtrees to divide among replicas; one computes what is above its subtrees, and no other's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +26,7 @@ class Prompter:
     labels: tuple[Label, ...]
     revision: str | None = None
     trailing_space: bool = True
+    order: ContextOrder = field(default_factory=ReferenceOrder)
 
     def demonstrations(self, assigned: Mapping[int, int]) -> list[tuple[int, str]]:
         """Write each labelled claim with its label, in the order of the uids: [(uid, text)]."""
@@ -40,21 +46,35 @@ class Prompter:
             labels=self.labels,
         )
 
-    def leave_one_out(self, assigned: Mapping[int, int]) -> list[Request]:
-        """Ask about every labelled claim, each with all the others as context; in the order of the uids."""
-        shown = self.demonstrations(assigned)
-        texts = [text for _, text in shown]
-        return [
-            self.ask_about(self.claims[uid], "".join(texts[:place] + texts[place + 1 :]))
-            for place, (uid, _) in enumerate(shown)
-        ]
+    def about(
+        self, targets: Sequence[int], assigned: Mapping[int, int], recent: Sequence[int] = ()
+    ) -> dict[int, Request]:
+        """Ask about claims, labelled or not, each with all other labelled claims as context.
 
-    def proposal(self, uid: int, assigned: Mapping[int, int]) -> Request:
-        """Ask about one claim, labelled or not, with all other labelled claims as context."""
-        shown = self.demonstrations({other: label for other, label in assigned.items() if other != uid})
-        return self.ask_about(self.claims[uid], "".join(text for _, text in shown))
+        Args:
+            targets: Whom to ask about; each once.
+            assigned: {uid: label}.
+            recent: Whose labels changed lately, the latest last; see "tree-tail".
+
+        Returns:
+            {uid: request}; neighbours share the longest beginnings.
+        """
+        shown = dict(self.demonstrations(assigned))
+        return {
+            one.uid: replace(
+                self.ask_about(self.claims[one.uid], one.text),
+                group=f"icm {one.branch[:SUBTREE_DEPTH]}" if one.branch else None,
+            )
+            for one in self.order.contexts(shown, targets, recent)
+        }
+
+    def leave_one_out(self, assigned: Mapping[int, int], recent: Sequence[int] = ()) -> dict[int, Request]:
+        """Ask about every labelled claim, each with all the others as context: {uid: request}."""
+        return self.about(sorted(assigned), assigned, recent)
 
 
 def claim_prompt(claim: Claim) -> str:
     """Write one claim up to the place where its label follows, trailing space included."""
-    return f"Question: {claim.question}\nClaim: {claim.choice}\nI think this claim is "
+    if claim.text is not None:
+        return claim.text
+    return TRUTHFULQA.text({"question": claim.question, "choice": claim.choice})

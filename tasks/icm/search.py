@@ -5,11 +5,15 @@ of its draw, its settings and the answers. Source: Wen et al., arXiv 2506.10139,
 implementation; `docs/decisions/0003-icm-as-published.md` lists what is not copied.
 """
 
+import asyncio
+import itertools
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.messages import Response
 from tasks.ask import Ask
 from tasks.icm import scoring
 from tasks.icm.claims import Claim, Draw
@@ -18,6 +22,10 @@ from tasks.icm.prompts import Prompter
 
 UNLABELLED_MATE_WEIGHT = 100
 """How much likelier than others an unlabelled claim is drawn whose group has a label already."""
+
+LONGEST_TAIL = 4
+"""After so many changed labels "tree-tail" builds its tree anew: a server keeps a path of its own for each
+claim, and longer ones do not fit (bench/results/icm.json)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +40,8 @@ class SearchSettings:
     decay: float = 0.99
     consistency_fix_passes: int = 10
     min_label_mass: float = 0.01
+    lookahead: int = 0
+    """How many of the changes that may come next are evaluated together with the one that is decided."""
     seed: int = 27565976
 
 
@@ -66,6 +76,43 @@ class Step:
     proposed_energy: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """A state, and the labels that it proposes for claims without one, where they were asked for."""
+
+    state: State
+    proposals: Mapping[int, int]
+
+
+class _Standing:
+    """A state, and what has been found out from it: nothing is asked twice while it lasts."""
+
+    def __init__(self, found: _Evaluated, claims: Sequence[Claim], recent: Sequence[int] = ()) -> None:
+        self.state = state = found.state
+        self.recent = recent
+        """Whose labels changed lately, the latest last; only "tree-tail" looks at it."""
+        self.cumulated_weights = list(itertools.accumulate(pick_weights(claims, state.assigned)))
+        # For a labelled claim the proposal's prompt is that of its score.
+        self.proposals = {
+            **found.proposals,
+            **{uid: scoring.proposed_label(one) for uid, one in state.scores.items()},
+        }
+        self.tried: set[int] = set()
+        """Whose change has been evaluated."""
+        self.evaluated: dict[frozenset[tuple[int, int]], asyncio.Task[_Evaluated]] = {}
+
+    def found(self, state: State) -> _Evaluated:
+        """Return a state that was evaluated from here, with its proposals."""
+        if state is self.state:
+            return _Evaluated(state, self.proposals)
+        return self.evaluated[frozenset(state.assigned.items())].result()
+
+    def recently_changed(self, assigned: Mapping[int, int]) -> list[int]:
+        """Return whose labels changed lately, the latest last, once `assigned` follows."""
+        changed = [uid for uid in sorted(assigned) if self.state.assigned.get(uid) != assigned[uid]]
+        return [uid for uid in self.recent if uid not in changed] + changed
+
+
 class Search:
     """One search over the claims of a draw.
 
@@ -93,25 +140,92 @@ class Search:
             LabelMassError: The model hardly considers the labels.
             ExceptionGroup: Of the BackendErrors of requests without an answer. Run again to go on.
         """
-        state = await self._evaluate(self._draw.seed_labels, "seeds")
-        state = await self._repaired(state.assigned, iteration=0, baseline=state)
-        flips = 0
-        yield Step(iteration=0, outcome="start", state=state, flips=0, temperature=self._temperature(0))
-        for iteration in range(1, self._settings.iterations + 1):
-            step = await self._iterate(iteration, state, flips)
-            state, flips = step.state, step.flips
-            yield step
+        seeds = await self._evaluate(self._draw.seed_labels, "seeds")
+        standing = _Standing(seeds, self._draw.claims)
+        repaired = await self._repaired(standing, seeds.state.assigned, iteration=0, baseline=seeds.state)
+        standing = self._follow(standing, repaired)
+        step = Step(
+            iteration=0, outcome="start", state=standing.state, flips=0, temperature=self._temperature(0)
+        )
+        yield step
+        while step.iteration < self._settings.iterations:
+            async with aclosing(self._stretch(standing, step.iteration + 1, step.flips)) as stretch:
+                async for following in stretch:
+                    step = following
+                    yield step
+            if step.outcome == "accepted":
+                standing = self._follow(standing, step.state)
 
-    async def _iterate(self, iteration: int, state: State, flips: int) -> Step:
-        uid = self._pick(iteration, state.assigned)
-        label = await self._propose(iteration, uid, state.assigned)
+    def _follow(self, standing: _Standing, state: State) -> _Standing:
+        recent = standing.recently_changed(state.assigned)
+        found = standing.found(state)
+        return _Standing(found, self._draw.claims, recent if len(recent) <= LONGEST_TAIL else ())
+
+    async def _stretch(self, standing: _Standing, first: int, flips: int) -> AsyncGenerator[Step, None]:
+        """Run iterations up to the next accepted change, or up to the last that is evaluated at once.
+
+        All of them start from the same state, since most changes are rejected; what comes after an accepted
+        one is dropped, and has warmed the store and the server's cache.
+        """
+        iterations = await self._ahead(standing, first)
+        running = [asyncio.ensure_future(self._iterate(standing, one, flips)) for one in iterations]
+        try:
+            await asyncio.wait(running)
+            for task in running:
+                step = task.result()
+                yield step
+                if step.outcome == "accepted":
+                    return
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _ahead(self, standing: _Standing, first: int) -> range:
+        """Say what to run at once: iterations that ask nothing new, else a change and `lookahead` more.
+
+        A change that was rejected before asks nothing new, and may yet be accepted.
+        """
+        changes = set[int]()
+        for iteration in range(first, self._settings.iterations + 1):
+            uid = self._pick(iteration, standing)
+            is_new = await self._changes(standing, uid, iteration) and uid not in standing.tried
+            if is_new and uid not in changes:
+                if (iteration > first and not changes) or len(changes) > self._settings.lookahead:
+                    return range(first, iteration)
+                changes.add(uid)
+                standing.tried.add(uid)
+        return range(first, self._settings.iterations + 1)
+
+    async def _changes(self, standing: _Standing, uid: int, iteration: int) -> bool:
+        if uid not in standing.proposals:
+            await self._propose(standing, iteration)
+        return standing.proposals[uid] != standing.state.assigned.get(uid)
+
+    async def _propose(self, standing: _Standing, iteration: int) -> None:
+        """Ask about the claims without a label, all at once: they share the whole pool."""
+        assigned = standing.state.assigned
+        asked = self._prompter.about(self._without_label(assigned), assigned, standing.recent)
+        responses = await self._ask(
+            list(asked.values()), purpose=f"propose for {len(asked)} claims, iteration {iteration}"
+        )
+        standing.proposals |= _proposed(dict(zip(asked, responses, strict=True)))
+
+    def _without_label(self, assigned: Mapping[int, int]) -> list[int]:
+        return [uid for uid in range(len(self._draw.claims)) if uid not in assigned]
+
+    async def _iterate(self, standing: _Standing, iteration: int, flips: int) -> Step:
+        state = standing.state
+        uid = self._pick(iteration, standing)
+        label = standing.proposals[uid]
         temperature = self._temperature(flips)
         if state.assigned.get(uid) == label:
             return Step(
                 iteration=iteration, outcome="unchanged", state=state, flips=flips, temperature=temperature,
                 uid=uid, label=label,
             )  # fmt: skip
-        changed = await self._repaired({**state.assigned, uid: label}, iteration=iteration, baseline=None)
+        labels = {**state.assigned, uid: label}
+        changed = await self._repaired(standing, labels, iteration=iteration, baseline=None)
         ratio = scoring.acceptance(changed.energy, state.energy, temperature)
         accepted = self._random("accept", iteration).random() < ratio
         return Step(
@@ -125,30 +239,51 @@ class Search:
             proposed_energy=changed.energy,
         )
 
-    def _pick(self, iteration: int, assigned: Mapping[int, int]) -> int:
-        weights = pick_weights(self._draw.claims, assigned)
-        return self._random("pick", iteration).choices(range(len(weights)), weights)[0]
+    def _pick(self, iteration: int, standing: _Standing) -> int:
+        rng = self._random("pick", iteration)
+        return rng.choices(range(len(self._draw.claims)), cum_weights=standing.cumulated_weights)[0]
 
-    async def _propose(self, iteration: int, uid: int, assigned: Mapping[int, int]) -> int:
-        request = self._prompter.proposal(uid, assigned)
-        [response] = await self._ask([request], purpose=f"propose for claim {uid}, iteration {iteration}")
-        return scoring.proposed_label(scoring.score(response.label_logprobs))
+    async def _changed(self, standing: _Standing, assigned: Mapping[int, int], what: str) -> State:
+        """Evaluate labels that differ from the state's, once while the state lasts."""
+        if assigned == standing.state.assigned:  # a repair has undone the proposal
+            return standing.state
+        known = standing.evaluated
+        labels = frozenset(assigned.items())
+        if labels not in known:
+            recent = standing.recently_changed(assigned)
+            known[labels] = asyncio.ensure_future(self._evaluate(assigned, what, recent))
+        try:
+            return (await asyncio.shield(known[labels])).state
+        except asyncio.CancelledError:
+            known[labels].cancel()  # the only one who waits, or one of those who all give up together
+            raise
 
-    async def _evaluate(self, assigned: Mapping[int, int], what: str) -> State:
-        requests = self._prompter.leave_one_out(assigned)
-        responses = await self._ask(requests, purpose=f"evaluate {what}")
-        mass = scoring.require_label_mass(responses, at_least=self._settings.min_label_mass)
-        scores = {
-            uid: scoring.score(response.label_logprobs)
-            for uid, response in zip(sorted(assigned), responses, strict=True)
-        }
+    async def _evaluate(
+        self, assigned: Mapping[int, int], what: str, recent: Sequence[int] = ()
+    ) -> _Evaluated:
+        """Ask about all labels; looking ahead also about the others, as the state would be asked next."""
+        others = self._without_label(assigned) if self._settings.lookahead else []
+        asked = self._prompter.about([*sorted(assigned), *others], assigned, recent)
+        responses = await self._ask(list(asked.values()), purpose=f"evaluate {what}")
+        found = dict(zip(asked, responses, strict=True))
+        state = self._scored(assigned, {uid: found[uid] for uid in sorted(assigned)})
+        return _Evaluated(state, _proposed({uid: found[uid] for uid in others}))
+
+    def _scored(self, assigned: Mapping[int, int], found: Mapping[int, Response]) -> State:
+        mass = scoring.require_label_mass(list(found.values()), at_least=self._settings.min_label_mass)
+        scores = {uid: scoring.score(response.label_logprobs) for uid, response in found.items()}
         pairs = inconsistent_pairs(self._draw.claims, self._keys, assigned)
         predictability = scoring.mutual_predictability(assigned, scores)
-        energy = scoring.energy(predictability, len(pairs), alpha=self._settings.alpha)
-        return State(assigned=assigned, scores=scores, pairs=tuple(pairs), energy=energy, label_mass=mass)
+        return State(
+            assigned=assigned,
+            scores=scores,
+            pairs=tuple(pairs),
+            energy=scoring.energy(predictability, len(pairs), alpha=self._settings.alpha),
+            label_mass=mass,
+        )
 
     async def _repaired(
-        self, assigned: Mapping[int, int], *, iteration: int, baseline: State | None
+        self, standing: _Standing, assigned: Mapping[int, int], *, iteration: int, baseline: State | None
     ) -> State:
         """Repair inconsistent pairs and evaluate what comes out.
 
@@ -161,23 +296,29 @@ class Search:
             labels = best.assigned if best else assigned
             pairs = inconsistent_pairs(self._draw.claims, self._keys, labels)
             self._random("fix", iteration, number).shuffle(pairs)
-            better = await self._first_repair(labels, pairs, best, iteration)
+            better = await self._first_repair(standing, labels, pairs, best, iteration)
             if better is None:
                 break
             best = better
-        return best or await self._evaluate(assigned, f"pool, iteration {iteration}")
+        return best or await self._changed(standing, assigned, f"pool, iteration {iteration}")
 
     async def _first_repair(
-        self, labels: Mapping[int, int], pairs: Sequence[Pair], best: State | None, iteration: int
+        self,
+        standing: _Standing,
+        labels: Mapping[int, int],
+        pairs: Sequence[Pair],
+        best: State | None,
+        iteration: int,
     ) -> State | None:
-        for pair in pairs:
-            repairs = [
-                await self._evaluate(
-                    {**labels, pair.first: option[0], pair.second: option[1]},
-                    f"repair, iteration {iteration}",
-                )
-                for option in pair.options()
-            ]
+        what = f"repair, iteration {iteration}"
+        options = [
+            [{**labels, pair.first: first, pair.second: second} for first, second in pair.options()]
+            for pair in pairs
+        ]
+        if self._settings.lookahead:
+            await asyncio.gather(*(self._changed(standing, one, what) for both in options for one in both))
+        for both in options:
+            repairs = await asyncio.gather(*(self._changed(standing, one, what) for one in both))
             repaired = max(repairs, key=lambda state: state.energy)  # the first on ties
             if best is None or repaired.energy >= best.energy:
                 return repaired
@@ -196,6 +337,10 @@ class Search:
     def _random(self, purpose: str, *step: int) -> random.Random:
         """Make a generator for one purpose and step, so that no draw depends on how often others drew."""
         return random.Random(f"{self._settings.seed}/{purpose}/{'/'.join(map(str, step))}")
+
+
+def _proposed(found: Mapping[int, Response]) -> dict[int, int]:
+    return {uid: scoring.proposed_label(scoring.score(one.label_logprobs)) for uid, one in found.items()}
 
 
 def pick_weights(claims: Sequence[Claim], assigned: Mapping[int, int]) -> list[int]:

@@ -38,7 +38,7 @@ async def found(
     )
     drawn = draw(
         claims or made_claims(6), size=chosen.num_claims, num_seeds=chosen.num_seeds,
-        group_size=chosen.group_size, seed=chosen.seed,
+        group_size=chosen.claims_per_group, seed=chosen.seed,
     )  # fmt: skip
     generator: Generator = stored(store or MemoryStore(), Scripted(answering(log_odds, mass=mass)))
     prompter = Prompter(claims=drawn.claims, model="made-up", labels=LABELS)

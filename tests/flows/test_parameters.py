@@ -40,7 +40,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "greater than or equal to 0"),
     ({"test_claims": -1}, "greater than or equal to 0"),
     ({"cache_mode": "sometimes"}, "'use', 'refresh', 'replay' or 'off'"),
-    ({"dataset": "gsm8k"}, "'truthfulqa', 'general_knowledge' or 'file'"),
+    ({"dataset": "mnist"}, "'truthfulqa', 'truthfulqa-preference', 'gsm8k', 'alpaca'"),
+    ({"dataset": "gsm8k"}, "dataset is 'gsm8k'; give train_path"),
+    ({"dataset": "alpaca", "train_path": "x", "num_claims": 9}, "must be a multiple of group_size (2)"),
+    ({"testbed": {"template": "{question}"}}, "testbed is for dataset 'file', and dataset is 'truthfulqa'"),
+    ({"context_order": "random"}, "'reference', 'tree' or 'tree-tail'"),
+    ({"lookahead": -1}, "greater than or equal to 0"),
     ({"dataset": "file"}, "dataset is 'file'; give train_path"),
     ({"dataset": "file", "train_path": ""}, "dataset is 'file'; give train_path"),
     ({"iteration": 5}, "the closest is 'iterations'"),
@@ -60,7 +65,7 @@ def test_fact_11_bad_parameter_gives_one_clear_sentence(bad: dict[str, Any], sen
 
 def test_defaults_are_those_of_the_reference_but_for_consistency() -> None:
     defaults = ICMParameters()
-    assert (defaults.num_claims, defaults.num_seeds, defaults.group_size, defaults.seed) == (
+    assert (defaults.num_claims, defaults.num_seeds, defaults.claims_per_group, defaults.seed) == (
         256,
         8,
         4,

@@ -52,7 +52,7 @@ def scoring_requests(model: str, labels: tuple[Label, ...]) -> list[Request]:
     """Ask about six claims, each with the five others as demonstrations."""
     claims = load_claims(PROJECT / "data" / "general_knowledge" / "train.jsonl")[:24:4]
     prompter = Prompter(claims=claims, model=model, labels=labels, trailing_space=False)
-    return prompter.leave_one_out({uid: claim.gold or 0 for uid, claim in enumerate(claims)})
+    return list(prompter.leave_one_out({uid: claim.gold or 0 for uid, claim in enumerate(claims)}).values())
 
 
 async def arrival_of(backend: VLLMServer, requests: list[Request]) -> Arrival:

@@ -54,6 +54,12 @@ def test_another_beginning_or_another_model_is_another_group() -> None:
     assert len({prefix_group(request) for request in groups}) == 4
 
 
+def test_a_request_may_say_its_group_itself() -> None:
+    one, other = completion("a", group="subtree 1"), completion("b", group="subtree 1")
+    assert prefix_group(one) == prefix_group(other) != prefix_group(completion("a"))
+    assert prefix_group(completion("a", group="subtree 1", model="other")) != prefix_group(one)
+
+
 def test_a_group_has_the_same_place_in_every_process() -> None:
     group = prefix_group(completion("question"))
     assert group.hex() == "5df620d003a23a888ed7632bcbe6b0b1"

@@ -46,7 +46,12 @@ OTHERS: dict[type, dict[str, list[Any]]] = {
     Label: {"text": ["true", "True "], "token_ids": [(7,), (8, 7), (78,)]},
     Message: {"role": ["system"], "content": ["hi ", "Hi"]},
 }
-EXCUSED: dict[type, dict[str, str]] = {Request: {}, SamplingParams: {}, Label: {}, Message: {}}
+EXCUSED: dict[type, dict[str, str]] = {
+    Request: {"group": "it says where to send the question, and is no part of it"},
+    SamplingParams: {},
+    Label: {},
+    Message: {},
+}
 """{class: {field: why it is not in the key}}"""
 
 
@@ -84,6 +89,12 @@ def test_another_value_of_any_field_is_another_key(kind: type, field: str, value
         name for name, part in request_digests(base).items() if part != request_digests(changed)[name]
     }
     assert len(differing) == 1  # and the digests tell which field it was
+
+
+def test_a_group_is_no_part_of_the_question() -> None:
+    grouped = dataclasses.replace(ASK, group="a subtree")
+    assert grouped == ASK
+    assert request_key(grouped) == request_key(ASK)
 
 
 def test_a_prompt_and_a_message_of_the_same_text_are_not_the_same_question() -> None:

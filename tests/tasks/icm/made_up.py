@@ -1,5 +1,6 @@
 """What the tests of ICM share: made-up claims, a scorer without a model, a store in memory, searches."""
 
+import asyncio
 import hashlib
 import math
 import re
@@ -23,6 +24,7 @@ from tasks.ask import Ask
 from tasks.generate import Generator
 from tasks.icm.claims import Claim, Draw, draw, load_claims
 from tasks.icm.consistency import Consistency, consistency_keys
+from tasks.icm.orders import ContextOrder, ReferenceOrder
 from tasks.icm.prompts import Prompter
 from tasks.icm.search import Search, SearchSettings, Step
 
@@ -145,9 +147,17 @@ class PlainAsk:
 
     backend: Scripted
     purposes: list[str] = field(default_factory=list[str])
+    under_way: int = 0
+    rounds: int = 0
+    """Times that something was asked when nothing was being asked."""
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
         self.purposes.append(purpose)
+        if not self.under_way:
+            self.rounds += 1
+        self.under_way += 1
+        await asyncio.sleep(0)
+        self.under_way -= 1
         outcomes: dict[int, Outcome] = {}
         async with aclosing(self.backend.answer(requests)) as arrivals:
             async for arrival in arrivals:
@@ -202,16 +212,26 @@ def stored(store: MemoryStore, backend: Scripted) -> Generator:
 # --- searches -------------------------------------------------------------------------------------------
 
 
-def search_over(drawn: Draw, consistency: Consistency, ask: Ask, **settings: Any) -> Search:  # noqa: ANN401
-    prompter = Prompter(claims=drawn.claims, model="made-up", labels=LABELS)
+def search_over(
+    drawn: Draw,
+    consistency: Consistency,
+    ask: Ask,
+    order: ContextOrder | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> Search:
+    prompter = Prompter(claims=drawn.claims, model="made-up", labels=LABELS, order=order or ReferenceOrder())
     keys = consistency_keys(drawn.claims, consistency)
     return Search(drawn, keys, prompter, SearchSettings(**settings), ask)
 
 
 async def searched(
-    drawn: Draw, consistency: Consistency = Consistency.NONE, ask: Ask | None = None, **settings: Any  # noqa: ANN401
-) -> list[Step]:  # fmt: skip
-    """Run a whole search; without an `ask` the doubtful model answers."""
-    search = search_over(drawn, consistency, ask or asking(), **settings)
+    drawn: Draw,
+    consistency: Consistency = Consistency.NONE,
+    ask: Ask | None = None,
+    order: ContextOrder | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> list[Step]:
+    """Run a whole search; without an `ask` the doubtful model answers, in the reference's order."""
+    search = search_over(drawn, consistency, ask or asking(), order, **settings)
     async with aclosing(search.steps()) as steps:
         return [step async for step in steps]

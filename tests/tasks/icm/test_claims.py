@@ -38,7 +38,16 @@ def test_json_list_and_json_lines_are_the_same_claims(tmp_path: Path) -> None:
     records = [record(choice=f"C{n}.", answer=f"a{n}", label=n % 2) for n in range(5)]
     claims = load_claims(written(tmp_path, json.dumps(records)))
     assert claims == [
-        Claim(id=n, question="Q?", choice=f"C{n}.", group=3, gold=n % 2, answer=f"a{n}") for n in range(5)
+        Claim(
+            id=n,
+            question="Q?",
+            choice=f"C{n}.",
+            group=3,
+            gold=n % 2,
+            answer=f"a{n}",
+            text=f"Question: Q?\nClaim: C{n}.\nI think this claim is ",
+        )
+        for n in range(5)
     ]
     assert load_claims(written(tmp_path, json.dumps(records, indent=2))) == claims
     assert load_claims(written(tmp_path, "\n\n".join(map(json.dumps, records)))) == claims
@@ -93,7 +102,7 @@ MALFORMED = {
     "choice is null": (record(choice=None), "'choice'"),
     "choice is half a pair": (record(choice="a\ud800"), "'choice'"),
     "answer is a number": (record(answer=600), "'answer'"),
-    "answer is empty": (record(answer=""), "'answer'"),
+    "answer is blank": (record(answer=" "), "'answer'"),
     "no group": (record(consistency_id="gone"), "'consistency_id'"),
     "group is a boolean": (record(consistency_id=True), "'consistency_id'"),
     "group is a fraction": (record(consistency_id=1.5), "'consistency_id'"),

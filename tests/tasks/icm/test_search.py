@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -168,19 +168,27 @@ async def test_pairs_of_a_state_are_those_among_its_labels() -> None:
 # --- what a search costs --------------------------------------------------------------------------------
 
 
-async def test_fact_15_agreeing_proposal_for_a_labelled_claim_costs_no_request() -> None:
+async def test_fact_15_proposal_for_a_labelled_claim_costs_no_request() -> None:
     """Its prompt was among those of the last evaluation of the state, whenever that was."""
-    backend = Scripted(answering(doubtful))
-    drawn = made_draw()
-    search = search_over(drawn, Consistency.ANSWER, stored(MemoryStore(), backend), iterations=60, alpha=10.0)
-    costs: list[int] = []
-    before = 0
-    async for step in search.steps():
-        if step.outcome == "unchanged":
-            costs.append(len(backend.asked) - before)
-        before = len(backend.asked)
-    assert len(costs) >= 3
-    assert set(costs) == {0}
+    ask = asking()
+    steps = await searched(made_draw(), Consistency.NONE, ask, iterations=60, alpha=10.0)
+    assert any(step.outcome == "unchanged" for step in steps)
+    changes = {
+        (number, step.uid) for number, step in enumerate_states(steps) if step.proposed_energy is not None
+    }
+    assert sum(one.startswith("evaluate pool") for one in ask.purposes) == len(changes)
+    proposals = [one for one in ask.purposes if one.startswith("propose")]
+    assert len(proposals) <= len({number for number, _ in changes})
+    for proposal in proposals:
+        iteration = int(proposal.rpartition(" ")[2])
+        unlabelled = len(made_draw().claims) - len(steps[iteration - 1].state.assigned)
+        assert proposal == f"propose for {unlabelled} claims, iteration {iteration}"
+
+
+def enumerate_states(steps: Sequence[Step]) -> list[tuple[int, Step]]:
+    """Number the states that the steps start from."""
+    numbers = accumulate((step.outcome == "accepted" for step in steps), initial=0)
+    return list(zip(numbers, steps, strict=False))
 
 
 async def test_fact_15_pool_that_agrees_with_itself_is_asked_about_once() -> None:
