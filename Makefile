@@ -71,6 +71,12 @@ bench-throughput: client-env ## measure only the throughput; about five minutes
 bench-lists: client-env ## compare list sizes on the vLLM server that runs; about seven minutes
 	$(BIN)/python -m bench.lists
 
+# TruthfulQA in ICM's format is not part of the project: name yours as `make bench-icm CLAIMS=path`.
+CLAIMS ?= ../shared/data/truthfulqa/train.json
+.PHONY: bench-icm
+bench-icm: client-env ## count what full ICM searches cost a server, for each order of contexts; half an hour
+	$(BIN)/python -m bench.icm "$(CLAIMS)" "$$($(FLOWS) model)/tokenizer.json"
+
 chaos: client-env ## kill the clients of a failing server again and again, and do the accounts
 	$(BIN)/python -m bench.chaos
 
