@@ -1,0 +1,140 @@
+"""The same small search in published order and as a tree, on the vLLM server that runs, by its own counters.
+
+    VLLM_BASE_URL=http://127.0.0.1:8000 python -m bench.icm_live CLAIMS        (or `make bench-icm-live`)
+
+Each order has a store of its own, and by a cache salt a part of the server's prefix cache of its own, so
+neither profits from the other. Nobody else may ask the server meanwhile: it counts for all.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backends.errors import BackendError
+from backends.messages import Request, Response
+from backends.vllm_server import VLLMServer
+from cache.disk_store import DiskStore
+from cache.lookup import CacheMode, Lookup
+from flows.settings import Settings, load_settings
+from tasks.generate import Generator
+from tasks.icm.claims import LABEL_TEXTS, Draw, draw, load_claims
+from tasks.icm.orders import OrderName, make_order
+from tasks.icm.prompts import Prompter
+from tasks.icm.search import Search, SearchSettings
+
+RESULT = Path(__file__).parent / "results" / "icm_live.json"
+ORDERS: tuple[OrderName, ...] = ("reference", "tree", "tree-tail")
+SEED = 27565976
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaltedAsk:
+    """Asks with a salt, which parts the server's prefix cache and changes no answer."""
+
+    generator: Generator
+    salt: str
+
+    async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
+        """Answer requests."""
+        salted = [
+            replace(one, sampling=replace(one.sampling, extra_body={"cache_salt": self.salt}))
+            for one in requests
+        ]
+        return await self.generator(salted, purpose=purpose)
+
+
+async def search(
+    server: VLLMServer, drawn: Draw, order: OrderName, model: str, iterations: int
+) -> dict[str, Any]:
+    """Search once, and say what the server counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = DiskStore(Path(folder))
+        generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
+        prompter = Prompter(
+            claims=drawn.claims,
+            model=model,
+            labels=await generator.find_labels(model, LABEL_TEXTS),
+            trailing_space=False,
+            order=make_order(order, len(drawn.claims), SEED),
+        )
+        ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}")
+        settings = SearchSettings(iterations=iterations)
+        before, started = await server.counters(), time.perf_counter()
+        async with aclosing(Search(drawn, None, prompter, settings, ask).steps()) as running:
+            steps = [step async for step in running]
+        seconds, after = time.perf_counter() - started, await server.counters()
+        store.close()
+    counted = after.since(before) if after else {}
+    return {
+        "seconds": seconds,
+        "prompts": generator.tally.sent,
+        "requests": generator.tally.requests,
+        "decisions": Counter(step.outcome for step in steps),
+        "labelled": len(steps[-1].state.assigned),
+        **counted,
+    }
+
+
+async def compare(settings: Settings, drawn: Draw, iterations: int) -> dict[str, dict[str, Any]]:
+    """Search in every order: {order: what it cost}."""
+    found: dict[str, dict[str, Any]] = {}
+    async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
+        model = settings.model or next(iter((await server.capabilities()).roots))
+        for order in ORDERS:
+            found[order] = await search(server, drawn, order, model, iterations)
+            print(line(order, found[order]), flush=True)
+    return found
+
+
+def line(order: str, costs: dict[str, Any]) -> str:
+    """Say what one order cost."""
+    return (
+        f"{order:10} {costs['prompts']:8,} {costs['requests']:9,} {costs['prompt_tokens']:12,} "
+        f"{costs['prompt_tokens_computed']:12,} {costs['seconds']:9.1f}  {dict(costs['decisions'])}"
+    )
+
+
+def main() -> None:
+    """Compare, print, and write bench/results/icm_live.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("claims", type=Path)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--iterations", type=int, default=60)
+    options = parser.parse_args()
+    drawn = draw(load_claims(options.claims), size=options.size, num_seeds=8, group_size=4, seed=SEED)
+    print(f"{'order':10} {'prompts':>8} {'requests':>9} {'tokens sent':>12} {'computed':>12} {'seconds':>9}")
+    try:
+        found = asyncio.run(compare(load_settings(), drawn, options.iterations))
+    except BackendError as error:
+        sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
+    computed = {order: costs["prompt_tokens_computed"] for order, costs in found.items()}
+    ratio = computed["reference"] / computed["tree"]
+    print(f"tokens computed, reference by tree: {ratio:.2f}")
+    result = {
+        "about": "the same search in each order of contexts on a real vLLM server, by its own counters",
+        "command": "make bench-icm-live",
+        "measured": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "size": options.size,
+        "iterations": options.iterations,
+        "computed_reference_by_tree": ratio,
+        "orders": found,
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
