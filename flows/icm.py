@@ -1,5 +1,6 @@
 """The flow `icm`: draw claims, search their labels, evaluate them, leave a report."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -14,7 +15,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
+from backends.errors import BackendError
 from backends.registry import OWN
+from backends.vllm_server import VLLMServer
+from cache.lookup import CacheMode
 from flows.claim_files import load_splits
 from flows.estimates import show_estimate
 from flows.icm_progress import Progress
@@ -29,6 +33,7 @@ from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import TestScore, contexts, score_on_test
 from tasks.icm.orders import make_order
 from tasks.icm.prompts import Prompter
+from tasks.icm.room import require_room
 from tasks.icm.search import Search, Step
 
 Summary = dict[str, Any]
@@ -68,6 +73,7 @@ async def label(
     )
     keys = consistency_keys(drawn.claims, parameters.consistency, parameters.kind.rule)
     prompter = await _prompter(parameters, run, drawn)
+    await _require_room(parameters, run, prompter)
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
     ask = run.ask(progress.title)
@@ -107,6 +113,21 @@ async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompte
         trailing_space=parameters.trailing_space,
         order=make_order(parameters.context_order, len(drawn.claims), parameters.seed),
     )
+
+
+async def _require_room(parameters: ICMParameters, run: Run, prompter: Prompter) -> None:
+    """Refuse a pool that the server's context cannot hold; a run whose answers are stored needs no server."""
+    server = run.server
+    if server is None or parameters.cache_mode is CacheMode.REPLAY:
+        return
+    if isinstance(server, VLLMServer) and not await server.is_healthy():
+        return  # it is not waited for before something is to be sent
+    with contextlib.suppress(BackendError):
+        limit = (await server.capabilities()).max_model_lens.get(run.model)
+        if limit is not None:
+            await require_room(
+                prompter, server.count_tokens, max_tokens=limit, group_size=parameters.claims_per_group
+            )
 
 
 async def _searched(search: Search, progress: Progress) -> list[Step]:

@@ -54,6 +54,8 @@ class Run:
     prices: dict[str, Price | None]
     """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
     store: Store
+    server: VLLMServer | Replicas | None = None
+    """Who answers, if it is a server of one's own."""
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
 
@@ -130,6 +132,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 generator=generator,
                 prices=prices,
                 store=seen,
+                server=backend if isinstance(backend, VLLMServer | Replicas) else None,
                 estimator=estimator,
             )
             yield run

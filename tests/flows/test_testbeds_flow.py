@@ -103,3 +103,16 @@ def test_orders_ask_different_prompts_and_look_ahead_finds_the_same(
     assert found["tree-0"] == found["tree-3"]
     assert prompts["tree-0"] <= prompts["tree-3"]
     assert prompts["reference-0"] != prompts["tree-0"] != prompts["tree-tail-0"]
+
+
+@pytest.mark.timeout(200)
+def test_a_pool_that_is_longer_than_the_context_is_refused_before_anything_is_sent(
+    process: ICMProcess, tmp_path: Path
+) -> None:
+    with FakeVLLMProcess(max_model_len=300) as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=tmp_path)
+        parameters = {**QUICK, "dataset": "general_knowledge", "test_claims": 4}
+        outcome = process.run(place, parameters)
+        assert outcome.state == "Failed"
+        assert "the model takes 300; lower num_claims to 4" in outcome.message
+        assert not asked_of(fake.stats())
