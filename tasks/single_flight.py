@@ -38,6 +38,8 @@ class Landed:
     how: How
 
 
+Flight = asyncio.Future[Landed | CacheError | None]
+
 AskAll = Callable[[Sequence[KeyedRequest]], AsyncGenerator[Mapping[Key, Outcome], None]]
 """Asks a backend, stores what is answered, and yields outcomes as they arrive."""
 
@@ -69,7 +71,7 @@ class SingleFlight:
         self._leases = leases
         self._poll_seconds = poll_seconds
         self._sleep = sleep
-        self._open: dict[Key, asyncio.Future[Landed | CacheError | None]] = {}
+        self._open: dict[Key, Flight] = {}
         self._holding = 0
         self._beating: asyncio.Task[None] | None = None
 
@@ -99,7 +101,9 @@ class SingleFlight:
 
     async def _lead(self, keyed: Sequence[KeyedRequest], ask: AskAll) -> dict[Key, Landed]:
         loop = asyncio.get_running_loop()
-        self._open |= {one.key: loop.create_future() for one in keyed}
+        # Those of this call: a question that has landed may be put again, by a call whose flight is another.
+        flights: dict[Key, Flight] = {one.key: loop.create_future() for one in keyed}
+        self._open |= flights
         landed: dict[Key, Landed] = {}
         end: CacheError | None = None
         try:
@@ -107,14 +111,15 @@ class SingleFlight:
                 async for some in landings:
                     landed |= some
                     for key, one in some.items():
-                        self._open.pop(key).set_result(one)
+                        del self._open[key]
+                        flights.pop(key).set_result(one)
         except CacheError as error:
             end = error
             raise
         finally:
-            for one in keyed:
-                if flight := self._open.pop(one.key, None):
-                    flight.set_result(end)
+            for key, flight in flights.items():
+                del self._open[key]
+                flight.set_result(end)
         return landed
 
     async def _landings(

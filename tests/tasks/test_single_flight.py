@@ -5,8 +5,10 @@ import collections.abc
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -393,3 +395,45 @@ def test_another_process_takes_over_when_the_asker_is_killed(tmp_path: Path) -> 
         assert int(sent) == 20
         assert len(texts.split("|")) == 20
         assert server.stats()["prompts"] == 40
+
+
+class Gated(Lookup):
+    """Looks into the store when its gate is open."""
+
+    gate = threading.Event()
+
+    def find(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as it is
+        assert self.gate.wait(20)
+        return super().find(*args, **kwargs)
+
+
+class OneByOne(Slow):
+    """Answers the first question at once, and the others when its door is opened."""
+
+    async def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
+        self.asked.extend(requests)
+        yield Arrival(outcomes=((0, self._script(requests[0])),))
+        await self.door.wait()
+        rest = tuple((place, self._script(one)) for place, one in enumerate(requests) if place)
+        yield Arrival(outcomes=rest)
+
+
+async def test_a_call_that_ends_takes_no_flight_of_another_along(tmp_path: Path) -> None:
+    """A question that has landed is put again while the call that it landed for still waits for others."""
+    store = DiskStore(tmp_path)
+    backend, lookup = OneByOne(), Gated(store)
+    lookup.gate = threading.Event()
+    lookup.gate.set()
+    generator = Generator(backend=backend, lookup=lookup)
+    first, second = completions(2)
+    both = asyncio.ensure_future(generator([first, second]))
+    await until(lambda: len(list(store.keys())) == 1)
+    lookup.gate.clear()
+    again = asyncio.ensure_future(generator([first]))
+    await asyncio.sleep(0.05)  # it has begun to look
+    backend.door.set()
+    answers = await both
+    lookup.gate.set()
+    assert await again == answers[:1]
+    assert len(backend.asked) == 2
+    store.close()
