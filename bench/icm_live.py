@@ -1,9 +1,11 @@
-"""The same small search in published order and as a tree, on the vLLM server that runs, by its own counters.
+"""Contexts in published order and as a tree, on the vLLM server that runs, by its own counters.
 
     VLLM_BASE_URL=http://127.0.0.1:8000 python -m bench.icm_live CLAIMS        (or `make bench-icm-live`)
 
-Each order has a store of its own, and by a cache salt a part of the server's prefix cache of its own, so
-neither profits from the other. Nobody else may ask the server meanwhile: it counts for all.
+First one evaluation of the same labels, cold: what the orders alone differ in. Then a search in each, which
+takes a way of its own, since other prompts have other answers. Each has a store of its own, and by a cache
+salt a part of the server's prefix cache of its own, so none profits from another. Nobody else may ask the
+server meanwhile: it counts for all.
 """
 
 import argparse
@@ -55,6 +57,42 @@ class SaltedAsk:
         return await self.generator(salted, purpose=purpose)
 
 
+def salted(generator: Generator, what: str) -> SaltedAsk:
+    """Return what asks with a salt that was never used."""
+    return SaltedAsk(generator=generator, salt=f"{what}-{time.time_ns()}")
+
+
+async def evaluation(server: VLLMServer, drawn: Draw, order: OrderName, model: str) -> dict[str, Any]:
+    """Ask about every claim with all others as context, labelled as in the file, and say what that cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = DiskStore(Path(folder))
+        generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
+        prompter = await prompter_of(generator, drawn, order, model)
+        labels = {uid: claim.gold or 0 for uid, claim in enumerate(drawn.claims)}
+        before, started = await server.counters(), time.perf_counter()
+        await salted(generator, order)(list(prompter.leave_one_out(labels).values()), purpose="evaluate")
+        seconds, after = time.perf_counter() - started, await server.counters()
+        store.close()
+    counted = after.since(before) if after else {}
+    return {
+        "seconds": seconds,
+        "prompts": generator.tally.sent,
+        "requests": generator.tally.requests,
+        **counted,
+    }
+
+
+async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model: str) -> Prompter:
+    """Make what writes the prompts of one order."""
+    return Prompter(
+        claims=drawn.claims,
+        model=model,
+        labels=await generator.find_labels(model, LABEL_TEXTS),
+        trailing_space=False,
+        order=make_order(order, len(drawn.claims), SEED),
+    )
+
+
 async def search(
     server: VLLMServer, drawn: Draw, order: OrderName, model: str, iterations: int
 ) -> dict[str, Any]:
@@ -62,14 +100,8 @@ async def search(
     with tempfile.TemporaryDirectory() as folder:
         store = DiskStore(Path(folder))
         generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
-        prompter = Prompter(
-            claims=drawn.claims,
-            model=model,
-            labels=await generator.find_labels(model, LABEL_TEXTS),
-            trailing_space=False,
-            order=make_order(order, len(drawn.claims), SEED),
-        )
-        ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}")
+        prompter = await prompter_of(generator, drawn, order, model)
+        ask = salted(generator, order)
         settings = SearchSettings(iterations=iterations)
         before, started = await server.counters(), time.perf_counter()
         async with aclosing(Search(drawn, None, prompter, settings, ask).steps()) as running:
@@ -87,22 +119,29 @@ async def search(
     }
 
 
-async def compare(settings: Settings, drawn: Draw, iterations: int) -> dict[str, dict[str, Any]]:
-    """Search in every order: {order: what it cost}."""
-    found: dict[str, dict[str, Any]] = {}
+async def compare(
+    settings: Settings, pool: Draw, drawn: Draw, iterations: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Evaluate one draw and search another in every order: {order: what it cost}, twice."""
+    evaluated: dict[str, Any] = {}
+    searched: dict[str, Any] = {}
     async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
         model = settings.model or next(iter((await server.capabilities()).roots))
+        for order in ORDERS[:2]:  # cold, "tree-tail" is the tree
+            evaluated[order] = await evaluation(server, pool, order, model)
+            print(line(order, evaluated[order]), flush=True)
         for order in ORDERS:
-            found[order] = await search(server, drawn, order, model, iterations)
-            print(line(order, found[order]), flush=True)
-    return found
+            searched[order] = await search(server, drawn, order, model, iterations)
+            print(line(order, searched[order]), flush=True)
+    return evaluated, searched
 
 
 def line(order: str, costs: dict[str, Any]) -> str:
     """Say what one order cost."""
     return (
         f"{order:10} {costs['prompts']:8,} {costs['requests']:9,} {costs['prompt_tokens']:12,} "
-        f"{costs['prompt_tokens_computed']:12,} {costs['seconds']:9.1f}  {dict(costs['decisions'])}"
+        f"{costs['prompt_tokens_computed']:12,} {costs['seconds']:9.1f}  "
+        f"{dict(costs['decisions']) if 'decisions' in costs else 'one evaluation, cold'}"
     )
 
 
@@ -110,27 +149,33 @@ def main() -> None:
     """Compare, print, and write bench/results/icm_live.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("claims", type=Path)
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--pool", type=int, default=64, help="claims of the one evaluation")
+    parser.add_argument("--size", type=int, default=32, help="claims of the search")
     parser.add_argument("--iterations", type=int, default=60)
     options = parser.parse_args()
-    drawn = draw(load_claims(options.claims), size=options.size, num_seeds=8, group_size=4, seed=SEED)
+    claims = load_claims(options.claims)
+    pool, drawn = (
+        draw(claims, size=size, num_seeds=8, group_size=4, seed=SEED) for size in (options.pool, options.size)
+    )
     print(f"{'order':10} {'prompts':>8} {'requests':>9} {'tokens sent':>12} {'computed':>12} {'seconds':>9}")
     try:
-        found = asyncio.run(compare(load_settings(), drawn, options.iterations))
+        evaluated, searched = asyncio.run(compare(load_settings(), pool, drawn, options.iterations))
     except BackendError as error:
         sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
-    computed = {order: costs["prompt_tokens_computed"] for order, costs in found.items()}
+    computed = {order: costs["prompt_tokens_computed"] for order, costs in evaluated.items()}
     ratio = computed["reference"] / computed["tree"]
-    print(f"tokens computed, reference by tree: {ratio:.2f}")
+    print(f"tokens computed in one evaluation of {options.pool} claims, reference by tree: {ratio:.2f}")
     result = {
-        "about": "the same search in each order of contexts on a real vLLM server, by its own counters",
+        "about": "evaluations and searches in each order of contexts, by a real vLLM server's own counters",
         "command": "make bench-icm-live",
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "size": options.size,
         "iterations": options.iterations,
+        "pool": options.pool,
         "computed_reference_by_tree": ratio,
-        "orders": found,
+        "evaluations": evaluated,
+        "searches": searched,
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
