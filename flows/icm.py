@@ -17,8 +17,7 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.errors import BackendError
 from backends.registry import OWN
-from backends.vllm_server import VLLMServer
-from cache.lookup import CacheMode
+from backends.shared_call import SharedCall
 from flows.claim_files import load_splits
 from flows.estimates import show_estimate
 from flows.icm_progress import Progress
@@ -73,7 +72,7 @@ async def label(
     )
     keys = consistency_keys(drawn.claims, parameters.consistency, parameters.kind.rule)
     prompter = await _prompter(parameters, run, drawn)
-    await _require_room(parameters, run, prompter)
+    generator.prepare = SharedCall(partial(_require_room, parameters, run, prompter))
     progress = Progress(claims=drawn.claims, iterations=parameters.iterations)
     generator.watch = progress.watch
     ask = run.ask(progress.title)
@@ -116,12 +115,10 @@ async def _prompter(parameters: ICMParameters, run: Run, drawn: Draw) -> Prompte
 
 
 async def _require_room(parameters: ICMParameters, run: Run, prompter: Prompter) -> None:
-    """Refuse a pool that the server's context cannot hold; a run whose answers are stored needs no server."""
+    """Refuse a pool that the server's context cannot hold; one that does not say is believed to hold it."""
     server = run.server
-    if server is None or parameters.cache_mode is CacheMode.REPLAY:
+    if server is None:
         return
-    if isinstance(server, VLLMServer) and not await server.is_healthy():
-        return  # it is not waited for before something is to be sent
     with contextlib.suppress(BackendError):
         limit = (await server.capabilities()).max_model_lens.get(run.model)
         if limit is not None:

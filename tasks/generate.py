@@ -3,7 +3,7 @@
 import collections.abc
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -42,6 +42,10 @@ WORKED_IN_VAIN = frozenset(
 """Outcomes of HTTP requests that a server has most likely worked on, and may want money for."""
 
 
+async def _be_ready() -> None:
+    pass
+
+
 @dataclass(kw_only=True)
 class Fallback:
     """Who answers when the server is gone, because the user asked for it."""
@@ -72,6 +76,8 @@ class Generator:
     """US dollars for tokens of this backend."""
     journal: Journal = field(default_factory=NoJournal)
     fallback: Fallback | None = None
+    prepare: Callable[[], Awaitable[object]] = _be_ready
+    """Awaited before anything is sent; raises to send nothing."""
     keep_text: bool = False
     """Keep the text of label-scoring prompts too; that of generations is always kept."""
     tally: Tally = field(default_factory=Tally)
@@ -154,6 +160,7 @@ class Generator:
         under_way: dict[Key, KeyedRequest] = {}
         started = time.monotonic()
         try:
+            await self.prepare()
             while waiting:
                 admitted = await self.budget.admitted([one.request for one in waiting], self.cost_of)
                 if not admitted:

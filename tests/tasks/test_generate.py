@@ -400,3 +400,20 @@ async def test_labels_are_replayed_without_a_backend(place: Workplace) -> None:
     with pytest.raises(CacheMissError):
         await replay.find_labels("other", ["True"])
     assert backend.looked == 1
+
+
+async def test_what_has_to_be_ready_is_awaited_before_anything_is_sent_and_only_then(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    backend = Scripted(echo)
+    generator = Generator(backend=backend, lookup=Lookup(store))
+    await generator(completions(2))
+
+    async def refuse() -> None:
+        raise ValueError("not ready")
+
+    generator.prepare = refuse
+    assert len(await generator(completions(2))) == 2  # both are stored
+    with pytest.raises(ValueError, match="not ready"):
+        await generator(completions(3))
+    assert len(backend.asked) == 2
+    store.close()
