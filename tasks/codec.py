@@ -85,7 +85,7 @@ def encode_entry(
         "model": request.model,
     }
     if keep_text:
-        entry["request"] = asdict(request)
+        entry["request"] = {name: value for name, value in asdict(request).items() if name != "group"}
     else:
         entry["asked_with"] = short_fields(request)
     return zlib.compress(_json(entry), level=6)

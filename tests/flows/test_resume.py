@@ -93,7 +93,7 @@ def kill_when(
     return fake.stats()
 
 
-@pytest.mark.parametrize("lists", [1, 3, 7, 15, 30])
+@pytest.mark.parametrize("lists", [1, 3, 7, 15, 25])
 @pytest.mark.timeout(180)
 def test_a_killed_run_goes_on_where_it_was(
     lists: int,

@@ -22,7 +22,7 @@ PARAMETERS: JsonObject = {
 def test_two_runs_of_the_same_at_once_ask_each_question_once(
     process: ICMProcess, new_process: Callable[[], ICMProcess], folders: Callable[[], Path]
 ) -> None:
-    with FakeVLLMProcess(latency_seconds=0.1) as fake:
+    with FakeVLLMProcess(latency_seconds=0.5) as fake:
         place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
         twin = new_process()
         process.start(place, PARAMETERS)
