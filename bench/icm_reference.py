@@ -6,7 +6,6 @@ its fix has just evaluated, evaluates both repairs of every pair in every pass, 
 way.
 """
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,8 +48,8 @@ class ReferenceSearch:
                 continue
             changed, _ = self._fixed({**labels, uid: label}, NO_BASELINE, iteration)
             changed_energy = self._energy(changed)
-            if self._random("accept", iteration).random() < scoring.acceptance(
-                changed_energy, energy, self._temperature(flips)
+            if self.settings.random("accept", iteration).random() < scoring.acceptance(
+                changed_energy, energy, self.settings.temperature(flips)
             ):
                 labels, energy, flips = changed, changed_energy, flips + 1
         return labels
@@ -66,7 +65,7 @@ class ReferenceSearch:
         was_taken = False
         for number in range(self.settings.consistency_fix_passes):
             pairs = self._pairs(labels)
-            self._random("fix", iteration, number).shuffle(pairs)
+            self.settings.random("fix", iteration, number).shuffle(pairs)
             self.dummies += len(pairs)
             for pair in pairs:
                 options = [{**labels, pair.first: a, pair.second: b} for a, b in pair.options()]
@@ -84,17 +83,4 @@ class ReferenceSearch:
 
     def _picked(self, labels: Labels, iteration: int) -> int:
         weights = pick_weights(self.draw.claims, labels)
-        return self._random("pick", iteration).choices(range(len(weights)), weights)[0]
-
-    def _temperature(self, flips: int) -> float:
-        settings = self.settings
-        return scoring.temperature(
-            flips,
-            schedule=settings.schedule,
-            initial=settings.initial_temperature,
-            final=settings.final_temperature,
-            decay=settings.decay,
-        )
-
-    def _random(self, purpose: str, *step: int) -> random.Random:
-        return random.Random(f"{self.settings.seed}/{purpose}/{'/'.join(map(str, step))}")
+        return self.settings.random("pick", iteration).choices(range(len(weights)), weights)[0]

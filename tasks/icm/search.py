@@ -44,6 +44,20 @@ class SearchSettings:
     """How many of the changes that may come next are evaluated together with the one that is decided."""
     seed: int = 27565976
 
+    def temperature(self, flips: int) -> float:
+        """Return the temperature after so many accepted changes."""
+        return scoring.temperature(
+            flips,
+            schedule=self.schedule,
+            initial=self.initial_temperature,
+            final=self.final_temperature,
+            decay=self.decay,
+        )
+
+    def random(self, purpose: str, *step: int) -> random.Random:
+        """Make a generator for one purpose and step, so that no draw depends on how often others drew."""
+        return random.Random(f"{self.seed}/{purpose}/{'/'.join(map(str, step))}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
@@ -145,7 +159,11 @@ class Search:
         repaired = await self._repaired(standing, seeds.state.assigned, iteration=0, baseline=seeds.state)
         standing = self._follow(standing, repaired)
         step = Step(
-            iteration=0, outcome="start", state=standing.state, flips=0, temperature=self._temperature(0)
+            iteration=0,
+            outcome="start",
+            state=standing.state,
+            flips=0,
+            temperature=self._settings.temperature(0),
         )
         yield step
         while step.iteration < self._settings.iterations:
@@ -218,7 +236,7 @@ class Search:
         state = standing.state
         uid = self._pick(iteration, standing)
         label = standing.proposals[uid]
-        temperature = self._temperature(flips)
+        temperature = self._settings.temperature(flips)
         if state.assigned.get(uid) == label:
             return Step(
                 iteration=iteration, outcome="unchanged", state=state, flips=flips, temperature=temperature,
@@ -227,7 +245,7 @@ class Search:
         labels = {**state.assigned, uid: label}
         changed = await self._repaired(standing, labels, iteration=iteration, baseline=None)
         ratio = scoring.acceptance(changed.energy, state.energy, temperature)
-        accepted = self._random("accept", iteration).random() < ratio
+        accepted = self._settings.random("accept", iteration).random() < ratio
         return Step(
             iteration=iteration,
             outcome="accepted" if accepted else "rejected",
@@ -240,7 +258,7 @@ class Search:
         )
 
     def _pick(self, iteration: int, standing: _Standing) -> int:
-        rng = self._random("pick", iteration)
+        rng = self._settings.random("pick", iteration)
         return rng.choices(range(len(self._draw.claims)), cum_weights=standing.cumulated_weights)[0]
 
     async def _changed(self, standing: _Standing, assigned: Mapping[int, int], what: str) -> State:
@@ -295,7 +313,7 @@ class Search:
         for number in range(self._settings.consistency_fix_passes):
             labels = best.assigned if best else assigned
             pairs = inconsistent_pairs(self._draw.claims, self._keys, labels)
-            self._random("fix", iteration, number).shuffle(pairs)
+            self._settings.random("fix", iteration, number).shuffle(pairs)
             better = await self._first_repair(standing, labels, pairs, best, iteration)
             if better is None:
                 break
@@ -323,20 +341,6 @@ class Search:
             if best is None or repaired.energy >= best.energy:
                 return repaired
         return None
-
-    def _temperature(self, flips: int) -> float:
-        settings = self._settings
-        return scoring.temperature(
-            flips,
-            schedule=settings.schedule,
-            initial=settings.initial_temperature,
-            final=settings.final_temperature,
-            decay=settings.decay,
-        )
-
-    def _random(self, purpose: str, *step: int) -> random.Random:
-        """Make a generator for one purpose and step, so that no draw depends on how often others drew."""
-        return random.Random(f"{self._settings.seed}/{purpose}/{'/'.join(map(str, step))}")
 
 
 def _proposed(found: Mapping[int, Response]) -> dict[int, int]:
