@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,29 +58,43 @@ class SaltedAsk:
         return await self.generator(salted, purpose=purpose)
 
 
-def salted(generator: Generator, what: str) -> SaltedAsk:
-    """Return what asks with a salt that was never used."""
-    return SaltedAsk(generator=generator, salt=f"{what}-{time.time_ns()}")
+async def evaluation(ask: SaltedAsk, prompter: Prompter, drawn: Draw) -> dict[str, Any]:
+    """Ask about every claim with all others as context, labelled as in the file."""
+    labels = {uid: claim.gold or 0 for uid, claim in enumerate(drawn.claims)}
+    await ask(list(prompter.leave_one_out(labels).values()), purpose="evaluate")
+    return {}
 
 
-async def evaluation(server: VLLMServer, drawn: Draw, order: OrderName, model: str) -> dict[str, Any]:
-    """Ask about every claim with all others as context, labelled as in the file, and say what that cost."""
+async def search(ask: SaltedAsk, prompter: Prompter, drawn: Draw, *, iterations: int) -> dict[str, Any]:
+    """Search once."""
+    settings = SearchSettings(iterations=iterations)
+    async with aclosing(Search(drawn, None, prompter, settings, ask).steps()) as running:
+        steps = [step async for step in running]
+    return {
+        "decisions": Counter(step.outcome for step in steps),
+        "labelled": len(steps[-1].state.assigned),
+    }
+
+
+Work = Callable[[SaltedAsk, Prompter, Draw], Awaitable[dict[str, Any]]]
+
+
+async def cost_of(
+    work: Work, server: VLLMServer, drawn: Draw, order: OrderName, model: str
+) -> dict[str, Any]:
+    """Do some work in one order, with a store and a salt of its own, and say what the server counted."""
     with tempfile.TemporaryDirectory() as folder:
         store = DiskStore(Path(folder))
         generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
         prompter = await prompter_of(generator, drawn, order, model)
-        labels = {uid: claim.gold or 0 for uid, claim in enumerate(drawn.claims)}
+        ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}")
         before, started = await server.counters(), time.perf_counter()
-        await salted(generator, order)(list(prompter.leave_one_out(labels).values()), purpose="evaluate")
+        found = await work(ask, prompter, drawn)
         seconds, after = time.perf_counter() - started, await server.counters()
         store.close()
+    tally = generator.tally
     counted = after.since(before) if after else {}
-    return {
-        "seconds": seconds,
-        "prompts": generator.tally.sent,
-        "requests": generator.tally.requests,
-        **counted,
-    }
+    return {"seconds": seconds, "prompts": tally.sent, "requests": tally.requests, **found, **counted}
 
 
 async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model: str) -> Prompter:
@@ -93,32 +108,6 @@ async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model
     )
 
 
-async def search(
-    server: VLLMServer, drawn: Draw, order: OrderName, model: str, iterations: int
-) -> dict[str, Any]:
-    """Search once, and say what the server counted."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = DiskStore(Path(folder))
-        generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
-        prompter = await prompter_of(generator, drawn, order, model)
-        ask = salted(generator, order)
-        settings = SearchSettings(iterations=iterations)
-        before, started = await server.counters(), time.perf_counter()
-        async with aclosing(Search(drawn, None, prompter, settings, ask).steps()) as running:
-            steps = [step async for step in running]
-        seconds, after = time.perf_counter() - started, await server.counters()
-        store.close()
-    counted = after.since(before) if after else {}
-    return {
-        "seconds": seconds,
-        "prompts": generator.tally.sent,
-        "requests": generator.tally.requests,
-        "decisions": Counter(step.outcome for step in steps),
-        "labelled": len(steps[-1].state.assigned),
-        **counted,
-    }
-
-
 async def compare(
     settings: Settings, pool: Draw, drawn: Draw, iterations: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -128,10 +117,12 @@ async def compare(
     async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
         model = settings.model or next(iter((await server.capabilities()).roots))
         for order in ORDERS[:2]:  # cold, "tree-tail" is the tree
-            evaluated[order] = await evaluation(server, pool, order, model)
+            evaluated[order] = await cost_of(evaluation, server, pool, order, model)
             print(line(order, evaluated[order]), flush=True)
         for order in ORDERS:
-            searched[order] = await search(server, drawn, order, model, iterations)
+            searched[order] = await cost_of(
+                partial(search, iterations=iterations), server, drawn, order, model
+            )
             print(line(order, searched[order]), flush=True)
     return evaluated, searched
 
