@@ -31,6 +31,16 @@ T = TypeVar("T")
 JsonObject = dict[str, Any]
 
 PROJECT = Path(__file__).resolve().parents[2]
+SMALL_SEARCH: JsonObject = {
+    "dataset": "general_knowledge",
+    "num_claims": 16,
+    "iterations": 12,
+    "consistency": "answer",
+    "trailing_space": False,
+    "test_claims": 8,
+}
+"""Parameters of a search that takes seconds, and accepts and rejects."""
+
 FOUND = ("labels.jsonl", "history.jsonl")
 """The files of a run that equal runs write alike."""
 

@@ -10,6 +10,7 @@ import pytest
 from tasks.run_report import run_report
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
+    SMALL_SEARCH,
     JsonObject,
     Place,
     PrefectServer,
@@ -20,14 +21,7 @@ from tests.flows.running import (
 )
 
 POOL = "cancel-test"
-PARAMETERS: JsonObject = {
-    "dataset": "general_knowledge",
-    "num_claims": 16,
-    "iterations": 16,
-    "consistency": "answer",
-    "trailing_space": False,
-    "test_claims": 8,
-}
+PARAMETERS: JsonObject = {**SMALL_SEARCH, "iterations": 16}
 SLOW_SECONDS = 600.0
 
 

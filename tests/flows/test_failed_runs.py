@@ -17,6 +17,7 @@ from tasks.generate import UnansweredError
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
     PROJECT,
+    SMALL_SEARCH,
     TERMINAL,
     ICMProcess,
     JsonObject,
@@ -30,14 +31,7 @@ from tests.flows.running import (
     wait_for,
 )
 
-ICM: JsonObject = {
-    "dataset": "general_knowledge",
-    "num_claims": 16,
-    "iterations": 12,
-    "consistency": "answer",
-    "trailing_space": False,
-    "test_claims": 8,
-}
+ICM: JsonObject = SMALL_SEARCH
 UNEXPECTED = """
 import asyncio
 from flows.run_parameters import RunParameters

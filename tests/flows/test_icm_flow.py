@@ -19,6 +19,7 @@ from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import (
     CANARY,
     FOUND,
+    SMALL_SEARCH,
     ICMProcess,
     JsonObject,
     Outcome,
@@ -30,14 +31,7 @@ from tests.flows.running import (
 )
 from tests.model_files import flip_byte, write_model
 
-PARAMETERS: JsonObject = {
-    "dataset": "general_knowledge",
-    "num_claims": 16,
-    "iterations": 16,
-    "consistency": "answer",
-    "trailing_space": False,
-    "test_claims": 8,
-}
+PARAMETERS: JsonObject = {**SMALL_SEARCH, "iterations": 16}
 QUICK_SECONDS = 20.0
 
 

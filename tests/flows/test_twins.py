@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.fake_vllm import FakeVLLMProcess
-from tests.flows.running import FOUND, ICMProcess, JsonObject, Place, asked_of
+from tests.flows.running import FOUND, SMALL_SEARCH, ICMProcess, JsonObject, Place, asked_of
 
-PARAMETERS: JsonObject = {
-    "dataset": "general_knowledge",
-    "num_claims": 16,
-    "iterations": 12,
-    "consistency": "answer",
-    "trailing_space": False,
-    "test_claims": 8,
-}
+PARAMETERS: JsonObject = SMALL_SEARCH
 
 
 @pytest.mark.timeout(200)
