@@ -35,7 +35,8 @@ from tasks.generate import Generator
 from tasks.icm.claims import LABEL_TEXTS, Draw, draw, load_claims
 from tasks.icm.orders import OrderName, make_order
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import Search, SearchSettings
+from tasks.icm.search import Search
+from tasks.icm.search_settings import SearchSettings
 
 RESULT = Path(__file__).parent / "results" / "icm_live.json"
 ORDERS: tuple[OrderName, ...] = ("reference", "tree", "tree-tail")

@@ -14,7 +14,8 @@ from tasks.icm import scoring
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Pair, inconsistent_pairs
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import SearchSettings, pick_weights
+from tasks.icm.search_settings import SearchSettings
+from tasks.icm.standing import pick_weights
 
 Labels = Mapping[int, int]
 NO_BASELINE = -1e9

@@ -1,6 +1,6 @@
 """One full search against a made-up server, in one way; prints what it cost as JSON.
 
-    python -m bench.icm_run CLAIMS TOKENIZER SIZE WAY [--iterations K] [--lookahead M] [--no-table]
+    python -m bench.icm_run CLAIMS TOKENIZER SIZE WAY [--iterations K] [--lookahead M] [--sequential]
 
 CLAIMS is a file in the format of ICM's TruthfulQA, TOKENIZER a `tokenizer.json`.
 """
@@ -14,7 +14,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -32,7 +33,8 @@ from tasks.icm.claims import LABEL_TEXTS, Draw, draw, load_claims
 from tasks.icm.consistency import Consistency, consistency_keys
 from tasks.icm.orders import OrderName, make_order
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import Search, SearchSettings, Step
+from tasks.icm.search import Search, Step
+from tasks.icm.search_settings import SearchSettings
 
 CAPACITIES = (0, 65_536, 262_144)
 """Tokens that the server's cache holds: none, 64K, 256K."""
@@ -107,8 +109,36 @@ async def searched(
         "requests": ask.generator.tally.requests,
         "rounds": ask.rounds,
         "decisions": Counter(step.outcome for step in steps),
+        "decided_early": sum((step.evaluated or 1) < 1 for step in steps),
+        "not_as_in_full": await not_as_in_full(draw, model, prompter, settings, steps),
         "labels": labels_of(steps),
     }
+
+
+async def not_as_in_full(
+    draw: Draw, model: MadeUpModel, prompter: Prompter, settings: SearchSettings, steps: Sequence[Step]
+) -> int:
+    """Count the decisions that full evaluations of the same states would not have taken."""
+    if settings.evaluation == "full":
+        return 0
+    uncounted = replace(model, caches=())
+
+    async def ask(requests: Sequence[Request], *, purpose: str) -> list[Response]:
+        del purpose
+        return [uncounted(request) for request in requests]
+
+    keys = consistency_keys(draw.claims, Consistency.REFERENCE)
+    in_full = Search(draw, keys, prompter, replace(settings, evaluation="full"), ask)
+    others = [
+        await in_full.decide(before.state, step.iteration, before.flips)
+        for before, step in pairwise(steps)
+        if step.evaluated is not None
+    ]
+    mine = [step for step in steps if step.evaluated is not None]
+    return sum(
+        (one.outcome, one.state.assigned) != (other.outcome, other.state.assigned)
+        for one, other in zip(mine, others, strict=True)
+    )
 
 
 def labels_of(steps: Sequence[Step]) -> str:
@@ -142,6 +172,8 @@ def main() -> None:
     parser.add_argument("way", choices=("as-the-reference", "reference", "tree", "tree-tail"))
     parser.add_argument("--iterations", type=int, default=1500)
     parser.add_argument("--lookahead", type=int, default=0)
+    parser.add_argument("--sequential", action="store_true")
+    parser.add_argument("--doubt", type=float, default=0.01)
     options = parser.parse_args()
     drawn = draw(load_claims(options.claims), size=options.size, num_seeds=8, group_size=4, seed=SEED)
     model = MadeUpModel(
@@ -149,7 +181,12 @@ def main() -> None:
         tokenizer=Tokenizer.from_file(str(options.tokenizer)),
         caches=[PrefixCache(capacity_tokens=capacity) for capacity in CAPACITIES],
     )
-    settings = SearchSettings(iterations=options.iterations, lookahead=options.lookahead)
+    settings = SearchSettings(
+        iterations=options.iterations,
+        lookahead=options.lookahead,
+        evaluation="sequential" if options.sequential else "full",
+        error_probability=options.doubt,
+    )
     if options.way == "as-the-reference":
         result = as_the_reference(drawn, model, settings)
     else:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from flows.run_parameters import RunParameters
 from tasks.icm.consistency import Consistency
 from tasks.icm.orders import OrderName
-from tasks.icm.search import SearchSettings
+from tasks.icm.search_settings import SearchSettings
 from tasks.icm.testbeds import TESTBEDS, TRUTHFULQA, Testbed
 
 

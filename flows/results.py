@@ -15,7 +15,8 @@ from flows.run_parameters import STEERING
 from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore, accuracy
 from tasks.icm.scoring import margin
-from tasks.icm.search import State, Step
+from tasks.icm.search import Step
+from tasks.icm.state import State
 from tasks.tally import Tally
 
 LOW_LABEL_MASS = 0.2

@@ -13,7 +13,7 @@ from bench.icm_run import LABELS, as_the_reference, searched
 from bench.prefix_cache import PrefixCache
 from tasks.icm.claims import Draw
 from tasks.icm.prompts import Prompter, claim_prompt
-from tasks.icm.search import SearchSettings
+from tasks.icm.search_settings import SearchSettings
 from tests.tasks.icm.made_up import made_draw
 
 SMALL_CACHE = 1024

@@ -8,7 +8,8 @@ from prefect.logging import disable_run_logger
 
 from flows.icm_progress import Progress
 from tasks.icm.claims import Claim
-from tasks.icm.search import State, Step
+from tasks.icm.search import Step
+from tasks.icm.state import State
 from tests.flows.icm_results import without_gold
 from tests.tasks.icm.made_up import asking, made_claims, made_draw, searched
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flows.icm import icm
 from flows.parameters import ICMParameters
 from tasks.icm.consistency import Consistency
-from tasks.icm.search import SearchSettings
+from tasks.icm.search_settings import SearchSettings
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"num_seeds": 7}, "num_seeds is 7; it must be even: half true, half false"),

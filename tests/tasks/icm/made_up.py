@@ -26,7 +26,8 @@ from tasks.icm.claims import Claim, Draw, draw, load_claims
 from tasks.icm.consistency import Consistency, consistency_keys
 from tasks.icm.orders import ContextOrder, ReferenceOrder
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import Search, SearchSettings, Step
+from tasks.icm.search import Search, Step
+from tasks.icm.search_settings import SearchSettings
 
 PROJECT = Path(__file__).parents[3]
 TRUTHFULQA = PROJECT.parent / "shared" / "data" / "truthfulqa"

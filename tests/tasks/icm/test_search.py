@@ -19,7 +19,8 @@ from tasks.generate import Generator
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency, Pair, inconsistent_pairs
 from tasks.icm.scoring import LabelMassError
-from tasks.icm.search import Step, pick_weights
+from tasks.icm.search import Step
+from tasks.icm.standing import pick_weights
 from tests.tasks.icm.made_up import (
     MemoryStore,
     PlainAsk,

@@ -1,0 +1,165 @@
+"""How one iteration decides: which repair is better, and whether a change is accepted."""
+
+import asyncio
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.icm import scoring
+from tasks.icm.sequential import MIN_SAMPLE, Evidence, difference, share_of_doubt
+from tasks.icm.standing import Standing
+from tasks.icm.state import Evaluator, Labels, State
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What becomes of a change."""
+
+    accepted: State | None
+    """The state that the change leads to; None: it is rejected."""
+    energy: float
+    """The change's; an estimate unless all of the pool was asked."""
+    evaluated: float = 1.0
+    """Share of the pool that was asked."""
+
+
+class Decision(ABC):
+    """Compares labelings for one iteration.
+
+    Args:
+        standing: Where the search stands.
+        iteration: For the names of evaluations.
+    """
+
+    def __init__(self, standing: Standing, iteration: int) -> None:
+        self._standing = standing
+        self._repair = f"repair, iteration {iteration}"
+        self._pool = f"pool, iteration {iteration}"
+
+    @abstractmethod
+    async def prepare(self, labelings: Sequence[Labels]) -> None:
+        """Be told what may be compared, which is worth asking about at once when looking ahead."""
+
+    @abstractmethod
+    async def prefers(self, one: Labels, other: Labels) -> bool:
+        """Say whether one labeling has as much energy as another, or more."""
+
+    @abstractmethod
+    async def judge(self, labels: Labels, *, temperature: float, luck: float) -> Verdict:
+        """Accept a change of the state or reject it.
+
+        Args:
+            labels: With the change.
+            temperature: Of the search.
+            luck: Uniform in [0, 1).
+        """
+
+
+class InFull(Decision):
+    """Asks about all of the pool."""
+
+    async def prepare(self, labelings: Sequence[Labels]) -> None:
+        """Evaluate all of them at once."""
+        await asyncio.gather(*(self._standing.changed(labels, self._repair) for labels in labelings))
+
+    async def prefers(self, one: Labels, other: Labels) -> bool:
+        """Compare their energies."""
+        first, second = await asyncio.gather(
+            *(self._standing.changed(labels, self._repair) for labels in (one, other))
+        )
+        return first.energy >= second.energy
+
+    async def judge(self, labels: Labels, *, temperature: float, luck: float) -> Verdict:
+        """Compare the Metropolis ratio with luck."""
+        changed = await self._standing.changed(labels, self._pool)
+        ratio = scoring.acceptance(changed.energy, self._standing.state.energy, temperature)
+        return Verdict(accepted=changed if luck < ratio else None, energy=changed.energy)
+
+
+class Sequential(InFull):
+    """Asks about a growing part of the pool until the sign is clear; what is accepted is evaluated in full.
+
+    So a change that a full evaluation would reject is not accepted, and one that it would accept is rejected
+    with at most the settings' error probability, the choices between repairs included.
+
+    Args:
+        standing: Where the search stands.
+        iteration: For the names of evaluations.
+        evaluator: Of the search.
+        flips: Accepted changes so far.
+    """
+
+    def __init__(self, standing: Standing, iteration: int, evaluator: Evaluator, flips: int) -> None:
+        super().__init__(standing, iteration)
+        self._evaluator = evaluator
+        self._flips = flips
+        self._comparisons = 0
+
+    async def prepare(self, labelings: Sequence[Labels]) -> None:
+        """Ask for nothing: a part of it may do."""
+
+    async def prefers(self, one: Labels, other: Labels) -> bool:
+        """Compare parts, and in full what stays unclear."""
+        sign = await self._sign(one, other, self._repair, by=0.0)
+        return sign.is_more if sign else await super().prefers(one, other)
+
+    async def judge(self, labels: Labels, *, temperature: float, luck: float) -> Verdict:
+        """Reject on a part of the pool, or compare in full."""
+        state = self._standing.state
+        # Any rise is enough for luck that is small enough; luck may be 0.
+        by = temperature * math.log(luck) if luck else -math.inf
+        sign = await self._sign(labels, state.assigned, self._pool, by=by)
+        if sign is None or sign.is_more:
+            return await super().judge(labels, temperature=temperature, luck=luck)
+        return Verdict(accepted=None, energy=state.energy + sign.difference, evaluated=sign.evaluated)
+
+    async def _sign(self, one: Labels, other: Labels, what: str, *, by: float) -> "_Sign | None":
+        """Say whether `one` has more energy than `other`, by more than `by`; None where parts do not say."""
+        settings = self._evaluator.settings
+        same = [uid for uid, label in sorted(one.items()) if other.get(uid) == label]
+        changed = _changed(one, other)
+        if not changed or not settings.alpha or math.isinf(by):
+            return None
+        self._comparisons += 1
+        pairs = len(self._evaluator.pairs(one)) - len(self._evaluator.pairs(other))
+        # Named by what is compared, so that a repeated proposal is answered from what is known.
+        names = [number for labels in (one, other) for number in self._name(labels)]
+        parts = self._evaluator.prompter.order.parts(
+            same, settings.random("part", self._flips, *names), at_least=MIN_SAMPLE
+        )
+        for part in parts:
+            evidence = await self._evidence(one, other, part, what)
+            doubt = share_of_doubt(self._comparisons, len(parts), settings.error_probability)
+            is_more = evidence.says_more_than((by + pairs) / settings.alpha, doubt)
+            if is_more is not None:
+                energy = settings.alpha * evidence.estimate - pairs
+                return _Sign(is_more, energy, (len(part) + len(changed)) / len(one))
+        return None
+
+    def _name(self, labels: Labels) -> list[int]:
+        """Say how labels differ from where the search stands."""
+        changed = _changed(labels, self._standing.state.assigned)
+        return [number for uid in changed for number in (uid, labels[uid])]
+
+    async def _evidence(self, one: Labels, other: Labels, part: Sequence[int], what: str) -> Evidence:
+        margins = [
+            self._standing.margins(labels, [*_changed(labels, than), *part], what)
+            for labels, than in ((one, other), (other, one))
+        ]
+        return difference(one, other, part, *await asyncio.gather(*margins))
+
+
+def _changed(labels: Labels, than: Labels) -> list[int]:
+    return [uid for uid in sorted(labels) if than.get(uid) != labels[uid]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """What a part of the pool says of two labelings."""
+
+    is_more: bool
+    difference: float
+    """Of their energies, estimated."""
+    evaluated: float
+    """Share of the pool that was asked."""
