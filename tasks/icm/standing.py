@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from backends.messages import Response
@@ -36,6 +37,7 @@ class Standing:
         }
         self._evaluated: dict[frozenset[tuple[int, int]], asyncio.Task[Evaluated]] = {}
         self._answers: dict[frozenset[tuple[int, int]], dict[int, Response]] = {}
+        self._asking = defaultdict[frozenset[tuple[int, int]], asyncio.Lock](asyncio.Lock)
 
     async def proposal(self, uid: int, iteration: int) -> int:
         """Return the label that the state proposes for a claim."""
@@ -65,10 +67,12 @@ class Standing:
         """
         scores = self.state.scores
         if labels != self.state.assigned:
-            answers = self._answers.setdefault(frozenset(labels.items()), {})
-            if missing := [uid for uid in uids if uid not in answers]:
-                purpose = f"evaluate {len(missing)} claims of {what}"
-                answers |= await self._evaluator.ask(labels, missing, purpose, self._after(labels))
+            name = frozenset(labels.items())
+            answers = self._answers.setdefault(name, {})
+            async with self._asking[name]:
+                if missing := [uid for uid in uids if uid not in answers]:
+                    purpose = f"evaluate {len(missing)} claims of {what}"
+                    answers |= await self._evaluator.ask(labels, missing, purpose, self._after(labels))
             scores = {uid: scoring.score(answers[uid].label_logprobs) for uid in uids}
         return {uid: scoring.margin(labels[uid], score) for uid, score in scores.items()}
 
