@@ -83,7 +83,7 @@ class ICMResult:
         found += [
             f"Test, {score.method}: the labels had a median probability of {score.label_mass:.2g}."
             for score in self.test_scores
-            if score.label_mass < LOW_LABEL_MASS
+            if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
         if len(set(self.final.assigned.values())) == 1:
             only = LABEL_TEXTS[next(iter(self.final.assigned.values()))]

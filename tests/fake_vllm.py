@@ -248,6 +248,8 @@ class Settings:
     supports_logprob_token_ids: bool = True
     """False: the field is ignored, as an old vLLM does, and absent from /openapi.json."""
     supports_batch_chat: bool = True
+    has_chat_template: bool = True
+    """False: as a base model, whose conversations are refused, to be tokenized or to be answered."""
     labels: tuple[str, ...] = ("True", "False")
     """The scorer gives the log-odds of the first against the second; further labels get shares by hash."""
     label_mass: float = 0.9
@@ -511,6 +513,8 @@ def read_request(path: str, body: JsonObject, settings: Settings) -> ModelReques
     else:
         prompts = [read_conversation(_required(body, "messages"))]
     model = check_model(body.get("model"), settings)
+    if path != COMPLETIONS:
+        check_chat_template(settings)
     return ModelRequest(path=path, model=model, body=body, prompts=tuple(prompts))
 
 
@@ -523,6 +527,15 @@ def check_model(name: object, settings: Settings) -> str:
         message = f"The model `{name}` does not exist. Valid aliases: {', '.join(served)}."
         raise RequestError(message, param="model", status=404, kind="NotFoundError")
     return str(name)
+
+
+def check_chat_template(settings: Settings) -> None:
+    """Refuse conversations, in vLLM's words, where the model has no template for them."""
+    if not settings.has_chat_template:
+        raise RequestError(
+            "As of transformers v4.44, default chat template is no longer allowed, so you must provide a "
+            "chat template if the tokenizer does not define one."
+        )
 
 
 def read_prompts(value: object) -> list[Prompt]:
@@ -1301,7 +1314,7 @@ async def serve_tokenize(request: Request) -> Response:
     try:
         body = read_body(await request.body(), request.headers.get("content-type", ""))
         check_model(body.get("model"), state.settings)
-        ids = _tokenized(body)
+        ids = _tokenized(body, state.settings)
     except RequestError as error:
         return JSONResponse(error.body, error.status)
     texts = [decode([token]) for token in ids] if body.get("return_token_strs") else None
@@ -1309,11 +1322,12 @@ async def serve_tokenize(request: Request) -> Response:
     return JSONResponse({"count": len(ids), "max_model_len": limit, "tokens": ids, "token_strs": texts})
 
 
-def _tokenized(body: JsonObject) -> list[int]:
+def _tokenized(body: JsonObject, settings: Settings) -> list[int]:
     prompt = body.get("prompt")
     if isinstance(prompt, str):
         return encode(prompt)
     if "messages" in body:
+        check_chat_template(settings)
         return list(read_conversation(body["messages"]).ids)
     if prompt is None:
         raise validation_error("missing", "body.prompt", "Field required", body)

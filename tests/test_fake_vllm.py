@@ -354,6 +354,19 @@ def test_an_old_server_has_no_batch_chat(server: FakeVLLM) -> None:
     assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})
 
 
+def test_a_model_without_a_chat_template_refuses_conversations_as_vllm_032_does(server: FakeVLLM) -> None:
+    server.config(has_chat_template=False)
+    for path, messages in [(CHAT, HELLO), (BATCH_CHAT, [HELLO]), ("/tokenize", HELLO)]:
+        response = post(server, path, messages=messages)
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert (error["type"], error["param"], error["code"]) == ("BadRequestError", None, 400)
+        assert "default chat template is no longer allowed" in error["message"]
+        assert post(server, path, messages=messages, model="other").status_code == 404
+    assert post(server, **GOOD).status_code == 200
+    assert post(server, "/tokenize", prompt="Hi").status_code == 200
+
+
 # --- Answers --------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""What found labels are worth: many-shot accuracy on a test split, beside three baselines."""
+"""What found labels are worth: many-shot accuracy on a test split, beside the baselines."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from statistics import median
 
 from tasks.ask import Ask
 from tasks.icm.claims import Claim
+from tasks.icm.intervals import bootstrap_interval
 from tasks.icm.prompts import Prompter
 from tasks.icm.scoring import label_mass, proposed_label, score
 
@@ -21,13 +22,29 @@ class TestScore:
     demonstrations: int
     correct: int
     total: int
-    label_mass: float
-    """Median probability of the labels; a low one means that the model hardly answered."""
+    label_mass: float | None
+    """Median probability of the labels; a low one means that the model hardly answered. None of a chat."""
+    unreadable: int = 0
+    """Answers of a chat that begin with neither True nor False; they count as wrong."""
 
     @property
     def accuracy(self) -> float:
         """Share of test claims whose label was predicted."""
         return self.correct / self.total
+
+    @property
+    def low(self) -> float:
+        """Where the 95 % bootstrap interval of the accuracy begins.
+
+        It takes test claims for independent. Those of one question are not quite, and may tell less than
+        their number.
+        """
+        return bootstrap_interval(self.correct, self.total)[0]
+
+    @property
+    def high(self) -> float:
+        """Where the interval ends."""
+        return bootstrap_interval(self.correct, self.total)[1]
 
 
 def accuracy(claims: Sequence[Claim], assigned: Mapping[int, int]) -> float | None:
@@ -36,12 +53,26 @@ def accuracy(claims: Sequence[Claim], assigned: Mapping[int, int]) -> float | No
     return sum(gold == label for gold, label in pairs) / len(pairs) if pairs else None
 
 
-def contexts(claims: Sequence[Claim], found: Mapping[int, int], seed: int) -> dict[str, dict[int, int]]:
-    """Return {method: {uid: label}}, the demonstrations of each way of prompting, over the same claims."""
+def contexts(
+    claims: Sequence[Claim],
+    found: Mapping[int, int],
+    seed: int,
+    *,
+    bootstrapped: Mapping[int, int] | None = None,
+) -> dict[str, dict[int, int]]:
+    """Return {method: {uid: label}}, the demonstrations of each way of prompting.
+
+    Args:
+        claims: Of the search.
+        found: Its labels; random and golden ones are of the same claims.
+        seed: Of the random labels.
+        bootstrapped: The labels of bootstrapping, if it was run; of all claims.
+    """
     rng = random.Random(f"{seed}/random labels")
     ways = {
         "zero-shot": {},
         "random labels": {uid: rng.randrange(2) for uid in sorted(found)},
+        **({} if bootstrapped is None else {"bootstrapped labels": dict(bootstrapped)}),
         "found labels": dict(found),
     }
     golden = {uid: gold for uid in found if (gold := claims[uid].gold) is not None}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.icm.evaluation import accuracy, contexts, score_on_test
+from tasks.icm.intervals import bootstrap_interval
 from tasks.icm.prompts import Prompter
 from tests.tasks.icm.made_up import LABELS, asking, made_claims, read_prompt, wanting
 
@@ -52,6 +53,15 @@ def test_random_labels_are_a_function_of_the_seed_and_the_labelled_claims() -> N
     assert len({tuple(labels.values()) for labels in drawn}) > 5
 
 
+def test_bootstrapped_labels_are_a_way_of_their_own_when_there_are_any() -> None:
+    found, bootstrapped = {0: 1, 5: 0}, {0: 0, 5: 0, 7: 1}
+    ways = contexts(TRAIN, found, seed=3, bootstrapped=bootstrapped)
+    names = ["zero-shot", "random labels", "bootstrapped labels", "found labels", "golden labels"]
+    assert list(ways) == names
+    assert ways.pop("bootstrapped labels") == bootstrapped
+    assert ways == contexts(TRAIN, found, seed=3)
+
+
 def test_golden_labels_are_left_out_where_one_is_unknown() -> None:
     claims = [replace(TRAIN[0], gold=None), *TRAIN[1:]]
     assert "golden labels" not in contexts(claims, {0: 1, 1: 0}, seed=0)
@@ -78,6 +88,8 @@ async def test_score_counts_predictions_that_equal_gold() -> None:
     assert (found.correct, found.total) == (3, 4)
     assert found.label_mass == pytest.approx(0.9)
     assert found.accuracy == 0.75
+    assert (found.low, found.high) == bootstrap_interval(3, 4) == (0.25, 1.0)
+    assert found.unreadable == 0
 
 
 async def test_test_prompts_end_as_those_of_the_search() -> None:

@@ -1,0 +1,89 @@
+"""The baseline "zero-shot chat": a model that was trained for conversations is asked about each test claim.
+
+Labels are no next token of a conversation, so that its answer is read as text; there is no score. A model
+that thinks before it answers comes to no answer in so few tokens, and counts as unreadable.
+"""
+
+import re
+from collections.abc import Sequence
+
+from backends.errors import BadRequestError
+from backends.messages import Message, Request, SamplingParams
+from tasks.ask import Ask
+from tasks.icm.claims import LABEL_TEXTS, Claim
+from tasks.icm.evaluation import TestScore
+from tasks.icm.prompts import claim_prompt
+from tasks.icm.room import CountTokens
+
+METHOD = "zero-shot chat"
+
+INSTRUCTION = "Complete the text above with one word, True or False, and write nothing else."
+"""Ours. It suits every testbed, since what a claim's prompt lacks is always its label."""
+
+MAX_TOKENS = 8
+"""Enough for the word and for what models put around it: blanks, quotes, asterisks."""
+
+_FIRST_WORD = re.compile(r"[\W_]*([^\W_]+)")
+
+
+async def has_chat_template(count_tokens: CountTokens, model: str) -> bool:
+    """Say whether a model can be asked in conversations; computes nothing.
+
+    Args:
+        count_tokens: The server's, as `VLLMServer.count_tokens`.
+        model: Its name there.
+
+    Raises:
+        BackendError: The server cannot be asked, or does not serve the model.
+    """
+    greeting = Message(role="user", content="True or False?")
+    try:
+        await count_tokens(
+            Request(model=model, messages=(greeting,), sampling=SamplingParams(max_tokens=MAX_TOKENS))
+        )
+    except BadRequestError as error:
+        if "chat template" in str(error):  # what vLLM 0.32 refuses is told apart by its words alone
+            return False
+        raise
+    return True
+
+
+def chat_request(claim: Claim, *, model: str, revision: str | None = None) -> Request:
+    """Ask a model, as a user would, for the label of one claim."""
+    question = f"{claim_prompt(claim).rstrip()}\n\n{INSTRUCTION}"
+    return Request(
+        model=model,
+        revision=revision,
+        messages=(Message(role="user", content=question),),
+        sampling=SamplingParams(max_tokens=MAX_TOKENS),
+    )
+
+
+def read_label(text: str) -> int | None:
+    """Return the label that an answer begins with, in whatever case; None if it begins with another word."""
+    word = _FIRST_WORD.match(text)
+    named = {name.lower(): label for label, name in enumerate(LABEL_TEXTS)}
+    return named.get(word[1].lower()) if word else None
+
+
+async def score_chat(
+    test: Sequence[Claim], ask: Ask, *, model: str, revision: str | None = None
+) -> TestScore:
+    """Ask about every test claim in a conversation of its own; an answer that is no label counts as wrong.
+
+    Raises:
+        ExceptionGroup: Of the BackendErrors of requests without an answer.
+    """
+    requests = [chat_request(claim, model=model, revision=revision) for claim in test]
+    responses = await ask(requests, purpose=f"test {METHOD}")
+    read = [read_label(response.text) for response in responses]
+    return TestScore(
+        method=METHOD,
+        demonstrations=0,
+        correct=sum(
+            label == claim.gold for label, claim in zip(read, test, strict=True) if label is not None
+        ),
+        total=len(test),
+        label_mass=None,
+        unreadable=sum(label is None for label in read),
+    )
