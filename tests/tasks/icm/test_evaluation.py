@@ -60,6 +60,7 @@ def test_bootstrapped_labels_are_a_way_of_their_own_when_there_are_any() -> None
     assert list(ways) == names
     assert ways.pop("bootstrapped labels") == bootstrapped
     assert ways == contexts(TRAIN, found, seed=3)
+    assert contexts(TRAIN, {}, seed=3, bootstrapped={})["bootstrapped labels"] == {}
 
 
 def test_golden_labels_are_left_out_where_one_is_unknown() -> None:
