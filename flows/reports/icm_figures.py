@@ -33,6 +33,9 @@ NAMED_BATCHES = 4
 TWO_DECADES = 100
 """Costs that differ by more than this factor are drawn on a logarithmic scale."""
 
+CROWD = 500
+"""From so many accepted changes on their dots are small."""
+
 ENERGY_UNIT = "alpha · mean log-odds\n- inconsistent pairs (nats)"
 
 _NAMED_LOOKS = ((ACCENT, "-"), (INK, "--"), (MIDDLE, "-."), (INK, ":"))
@@ -41,7 +44,7 @@ _FILLS = {
     "accepted": (ACCENT, "", "white"),
     "wrong": ("white", "////", INK),
     "rejected": ("white", "////", INK),
-    "no gold label": (FAINT, "", "white"),
+    "no gold label": (FAINT, "---", "white"),
 }
 """{kind: (face, hatch, edge)} of the pieces of a bar."""
 
@@ -95,6 +98,7 @@ def tokens_figure(rows: Sequence[Mapping[str, Any]]) -> str | None:
         ):
             tidy(panels[field], title, upwards, f"computed in the batch so far ({unit})")
             _draw_lines(panels[field], scaled, "tokens", field)
+            panels[field].set_xlim(left=0)
         _draw_costs(panels["cost"], costs_of_changes(rows))
         if evaluated:
             _draw_evaluated(panels["evaluated"], evaluated)
@@ -115,7 +119,7 @@ def labels_figure(label_rows: Sequence[Mapping[str, Any]]) -> str:
     told = f"{len(labelled)} of {len(label_rows)} claims have a label."
     with canvas(4.2) as figure:
         panels = list(figure.subplots(1, 2 if bins else 1, squeeze=False).flat)
-        heading = f"Margins of {len(labelled)} labels ({len(label_rows) - len(labelled)} claims have none)"
+        heading = f"Margins of the labels ({len(labelled)} of {len(label_rows)} claims have one)"
         tidy(panels[0], heading, "claims", "log-odds of the label found, given all others (nats)")
         _draw_margins(panels[0], labelled)
         if error is not None:
@@ -170,8 +174,8 @@ def _draw_lines(axes: Axes, rows: Sequence[Mapping[str, Any]], across: str, fiel
     batches = list(by_batch(rows))
     several = lines(rows, across, field)
     if not several:
-        gold = field != "accuracy" or any(row["accuracy"] is not None for row in rows)
-        note(axes, "not known" if gold else "no gold labels")
+        no_gold = field == "accuracy" and rows and all(row["accuracy"] is None for row in rows)
+        note(axes, "no gold labels" if no_gold else "not known")
         return
     many = len(batches) > NAMED_BATCHES
     for batch, line in several.items():
@@ -213,11 +217,13 @@ def _draw_costs(axes: Axes, costs: Line) -> None:
     axes.set_ylabel(f"computed since the\none before ({unit})")
     axes.xaxis.set_major_locator(_whole_numbers())
     if paid:
-        axes.scatter(*zip(*paid, strict=True), s=5, color=FAINT, label="accepted change")
+        axes.scatter(
+            *zip(*paid, strict=True), s=9 if len(paid) < CROWD else 4, color=FAINT, label="accepted change"
+        )
     floor = _set_cost_scale(axes, [cost for _, cost in paid])
     if free:
         axes.scatter(free, [floor] * len(free), s=14, marker="v", color=INK, label="at no tokens")
-    mean = [(number, cost) for number, cost in running_mean(costs) if cost > floor]
+    mean = [(number, cost) for number, cost in running_mean(costs) if cost >= floor]
     axes.plot(
         [number for number, _ in mean], [cost for _, cost in mean], color=ACCENT, linewidth=2,
         label=f"running mean over {COSTS_AVERAGED} changes",
