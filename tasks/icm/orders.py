@@ -128,7 +128,7 @@ class TreeOrder(ContextOrder):
             middle = (low + high) // 2
             low, high = (low, middle) if leaf < middle else (middle, high)
             part = [uid for uid in self._leaves[low:high] if uid in wanted]
-            if at_least <= len(part) < len(uids):
+            if at_least <= len(part) < len(found[-1] if found else uids):
                 found.append(part)
         return found[::-1]
 

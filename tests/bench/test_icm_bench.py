@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from bench.icm import AHEAD, targets
+from backends.scripted import Scripted
+from bench.icm import AHEAD, SEQUENTIAL, targets
 from bench.icm_model import MadeUpModel
-from bench.icm_run import LABELS, as_the_reference, searched
+from bench.icm_run import LABELS, as_the_reference, not_as_in_full, searched
 from bench.prefix_cache import PrefixCache
 from tasks.icm.claims import Draw
+from tasks.icm.consistency import Consistency
 from tasks.icm.prompts import Prompter, claim_prompt
+from tasks.icm.search import Step
 from tasks.icm.search_settings import SearchSettings
-from tests.tasks.icm.made_up import made_draw
+from tests.tasks.icm import made_up as searches
+from tests.tasks.icm.made_up import PlainAsk, made_draw
 
 SMALL_CACHE = 1024
 SETTINGS = SearchSettings(iterations=25, alpha=20.0)
@@ -74,7 +79,32 @@ def test_targets_are_ratios_of_what_was_counted() -> None:
         "tree": costs(100, 10, 40),
         "tree-tail": costs(90, 10, 40),
         AHEAD: costs(300, 6, 90),
+        SEQUENTIAL: {
+            **costs(20, 15, 30),
+            "decisions": {"accepted": 40, "rejected": 60, "unchanged": 7},
+            "not_as_in_full": 2,
+        },
     }
     reached = targets(found)
-    assert [one.is_met for one in reached] == [True, True, False, False, True, True, True]
-    assert [one.found for one in reached[:5]] == pytest.approx([1 / 16, 1 / 1600, 0.9, 0.6, 0.04])
+    assert [one.is_met for one in reached] == [True, True, False, False, True, True, False, True, True]
+    assert [one.found for one in reached[:7]] == pytest.approx([1 / 16, 1 / 1600, 0.9, 0.6, 0.04, 0.2, 0.02])
+
+
+async def test_decisions_are_counted_that_a_full_evaluation_would_not_have_taken() -> None:
+    drawn = made_draw(groups=10)
+    model = model_of(drawn)
+    prompter = Prompter(claims=drawn.claims, model="m", labels=LABELS)
+    steps = await steps_of(drawn, Consistency.REFERENCE, model)
+    settings = replace(SETTINGS, evaluation="sequential")
+    asked = model.prompts
+    assert await not_as_in_full(drawn, model, prompter, settings, steps) == 0
+    assert model.prompts == asked  # what is checked costs nothing
+    rejected = next(number for number, step in enumerate(steps) if step.outcome == "rejected")
+    wrong = replace(steps[rejected], outcome="accepted")
+    steps = [*steps[:rejected], wrong, *steps[rejected + 1 :]]
+    assert await not_as_in_full(drawn, model, prompter, settings, steps) == 1
+    assert await not_as_in_full(drawn, model, prompter, SETTINGS, steps) == 0  # nothing to compare
+
+
+async def steps_of(drawn: Draw, consistency: Consistency, model: MadeUpModel) -> list[Step]:
+    return await searches.searched(drawn, consistency, PlainAsk(Scripted(model)), iterations=25, alpha=20.0)
