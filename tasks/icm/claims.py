@@ -85,8 +85,69 @@ def draw(claims: Sequence[Claim], *, size: int, num_seeds: int, group_size: int,
     Raises:
         DataError: The groups are not of this size, there are too few, or the seeds are odd or too many.
     """
-    if num_seeds % 2 or num_seeds > size:
-        raise DataError(f"num_seeds is {num_seeds}; it must be even and at most num_claims, {size}")
+    return _draw(_groups(claims, group_size), size, num_seeds, group_size, seed)
+
+
+def draw_batches(
+    claims: Sequence[Claim], *, size: int, batches: int | None, num_seeds: int, group_size: int, seed: int
+) -> list[Draw]:
+    """Divide claims into batches of whole groups; no claim is in two, and the first is what `draw` gives.
+
+    The groups that the first leaves are shuffled and divided. What is left at the end makes a smaller batch;
+    where it has too few claims to start a search, it shares evenly with the batch before. So a batch is the
+    same however many are asked for.
+
+    Args:
+        claims: A whole split.
+        size: Claims of a batch; `size // group_size` groups.
+        batches: How many; None: as many as it takes for every claim to be in one.
+        num_seeds: How many of a batch's first claims start with a label; even.
+        group_size: Claims in each group.
+        seed: Of the run.
+
+    Raises:
+        DataError: As for `draw`; or there are not so many batches, or a rest that makes no batch.
+    """
+    groups = _groups(claims, group_size)
+    first = _draw(groups, size, num_seeds, group_size, seed)
+    taken = {claim.group for claim in first.claims}
+    rest = [members for name, members in groups.items() if name not in taken]
+    random.Random(f"{seed}/batches").shuffle(rest)
+    divided, left_over = _divided(rest, size // group_size, at_least=-(-num_seeds // group_size))
+    if batches is None and left_over:
+        raise DataError(
+            f"{left_over * group_size} claims are left over, too few for a batch that starts with "
+            f"{num_seeds} labels; lower num_claims or num_seeds"
+        )
+    if batches is not None and batches > 1 + len(divided):
+        raise DataError(
+            f"{batches} batches were asked for, and the data set has {1 + len(divided)} of {size} claims; "
+            "lower batches or num_claims"
+        )
+    return [
+        first,
+        *(
+            Draw(
+                claims=tuple(claim for group in batch for claim in group),
+                seed_labels=_seed_labels(random.Random(f"{seed}/seeds/{number}"), num_seeds),
+            )
+            for number, batch in enumerate(divided[: None if batches is None else batches - 1], start=1)
+        ),
+    ]
+
+
+def batch_seed(seed: int, batch: int) -> int:
+    """Return the seed of one batch's search; the first has the run's."""
+    return random.Random(f"{seed}/batch/{batch}").getrandbits(32) if batch else seed
+
+
+# --- dividing -------------------------------------------------------------------------------------------
+
+
+Groups = Mapping[int | str, Sequence[Claim]]
+
+
+def _groups(claims: Sequence[Claim], group_size: int) -> Groups:
     groups: dict[int | str, list[Claim]] = {}
     for claim in claims:
         groups.setdefault(claim.group, []).append(claim)
@@ -96,14 +157,40 @@ def draw(claims: Sequence[Claim], *, size: int, num_seeds: int, group_size: int,
                 f"group {name!r} has {len(members)} claims; a search draws whole groups of {group_size} "
                 "(parameter group_size)"
             )
+    return groups
+
+
+def _draw(groups: Groups, size: int, num_seeds: int, group_size: int, seed: int) -> Draw:
+    if num_seeds % 2 or num_seeds > size:
+        raise DataError(f"num_seeds is {num_seeds}; it must be even and at most num_claims, {size}")
     if size // group_size > len(groups):
-        raise DataError(f"{size} claims were asked for, and the data set has {len(claims)}; lower num_claims")
+        there = len(groups) * group_size
+        raise DataError(f"{size} claims were asked for, and the data set has {there}; lower num_claims")
     rng = random.Random(seed)
     blocks = list(groups.values())
     drawn = [claim for block in rng.sample(range(len(blocks)), size // group_size) for claim in blocks[block]]
-    labels = [1] * (num_seeds // 2) + [0] * (num_seeds // 2)
+    return Draw(claims=tuple(drawn), seed_labels=_seed_labels(rng, num_seeds))
+
+
+def _seed_labels(rng: random.Random, number: int) -> dict[int, int]:
+    labels = [1] * (number // 2) + [0] * (number // 2)
     rng.shuffle(labels)
-    return Draw(claims=tuple(drawn), seed_labels=dict(enumerate(labels)))
+    return dict(enumerate(labels))
+
+
+def _divided(
+    groups: Sequence[Sequence[Claim]], size: int, *, at_least: int
+) -> tuple[list[Sequence[Sequence[Claim]]], int]:
+    """Return batches of groups, and how many groups are left over because they make none."""
+    batches = [groups[start : start + size] for start in range(0, len(groups), size)]
+    if not batches or len(batches[-1]) >= at_least:
+        return batches, 0
+    *whole, short = batches
+    if whole and (len(whole[-1]) + len(short)) // 2 >= at_least:
+        both = [*whole[-1], *short]
+        middle = (len(both) + 1) // 2
+        return [*whole[:-1], both[:middle], both[middle:]], 0
+    return whole, len(short)
 
 
 # --- reading --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.icm.claims import Claim, DataError, draw, load_claims
+from tasks.icm.claims import Claim, DataError, Draw, batch_seed, draw, draw_batches, load_claims
 from tests.tasks.icm.made_up import made_claims, truthfulqa, truthfulqa_train
 
 GOOD = {"question": "Q?", "choice": "C.", "label": 1, "consistency_id": 3}
@@ -275,6 +276,88 @@ def test_more_claims_than_there_are_is_an_error_that_names_both_numbers() -> Non
     ):
         draw(made_claims(5), size=24, num_seeds=4, group_size=4, seed=0)
     assert len(draw(made_claims(5), size=20, num_seeds=4, group_size=4, seed=0).claims) == 20
+
+
+# --- batches --------------------------------------------------------------------------------------------
+
+
+def batches_of(claims: Sequence[Claim], batches: int | None = None, **changed: int) -> list[Draw]:
+    numbers = {"size": 16, "num_seeds": 8, "group_size": 4, "seed": 0, **changed}
+    return draw_batches(claims, batches=batches, **numbers)
+
+
+@given(
+    groups=st.integers(1, 30),
+    groups_of_a_batch=st.integers(1, 9),
+    group_size=st.integers(1, 4),
+    half_seeds=st.integers(1, 8),
+    seed=st.integers(0, 3),
+)
+def test_every_claim_is_in_one_batch_or_a_sentence_says_what_to_lower(
+    groups: int, groups_of_a_batch: int, group_size: int, half_seeds: int, seed: int
+) -> None:
+    claims = made_claims(groups, group_size)
+    size, num_seeds = groups_of_a_batch * group_size, 2 * half_seeds
+    numbers = {"size": size, "num_seeds": num_seeds, "group_size": group_size, "seed": seed}
+    try:
+        drawn = draw_batches(claims, batches=None, **numbers)
+    except DataError as error:
+        assert "lower num_claims" in str(error) or "num_seeds is" in str(error)  # noqa: PT017
+        return
+    assert drawn[0] == draw(claims, **numbers)
+    assert sorted(claim.id for batch in drawn for claim in batch.claims) == list(range(len(claims)))
+    for batch in drawn:
+        assert num_seeds <= len(batch.claims) <= size
+        assert list(batch.seed_labels) == list(range(num_seeds))
+        assert sum(batch.seed_labels.values()) == half_seeds
+        together = [
+            batch.claims[place : place + group_size] for place in range(0, len(batch.claims), group_size)
+        ]
+        assert all(len({claim.group for claim in group}) == 1 for group in together)
+    for number in range(1, len(drawn) + 1):
+        assert draw_batches(claims, batches=number, **numbers) == drawn[:number]
+    with pytest.raises(DataError, match=f"{len(drawn) + 1} batches were asked for.*lower batches"):
+        draw_batches(claims, batches=len(drawn) + 1, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sizes"),
+    [(8, [16, 16]), (10, [16, 16, 8]), (9, [16, 12, 8]), (4, [16]), (6, [16, 8])],
+)
+def test_the_last_batch_is_smaller_and_one_too_small_to_start_shares_with_the_one_before(
+    groups: int, sizes: list[int]
+) -> None:
+    assert [len(batch.claims) for batch in batches_of(made_claims(groups))] == sizes
+
+
+def test_the_first_batch_never_changes_so_a_rest_too_small_beside_it_is_an_error() -> None:
+    with pytest.raises(
+        DataError, match=r"4 claims are left over, .* 8 labels; lower num_claims or num_seeds"
+    ):
+        batches_of(made_claims(5))
+    assert len(batches_of(made_claims(5), 1)) == 1
+    with pytest.raises(DataError, match=r"2 batches were asked for, and the data set has 1 of 16 claims"):
+        batches_of(made_claims(5), 2)
+
+
+def test_batches_depend_on_the_seed_and_start_differently() -> None:
+    first, second = batches_of(made_claims(40)), batches_of(made_claims(40), seed=1)
+    assert first == batches_of(made_claims(40)) != second
+    assert len({tuple(batch.seed_labels.values()) for batch in first}) > 3
+    # Shuffled: not in the order of the file.
+    assert [claim.id for claim in first[1].claims[::4]] != sorted(claim.id for claim in first[1].claims[::4])
+
+
+def test_a_whole_train_split_is_ten_batches_and_a_rest() -> None:
+    drawn = batches_of(truthfulqa_train(), size=256)
+    assert [len(batch.claims) for batch in drawn] == [*[256] * 10, 48]
+    assert len({claim.id for batch in drawn for claim in batch.claims}) == 2608
+
+
+def test_each_batch_has_a_seed_of_its_own_and_the_first_has_the_runs() -> None:
+    assert batch_seed(7, 0) == 7
+    assert len({batch_seed(seed, batch) for seed in range(5) for batch in range(20)}) == 100
+    assert batch_seed(7, 3) == batch_seed(7, 3) < 2**32
 
 
 def test_an_answer_that_is_null_is_no_answer(tmp_path: Path) -> None:
