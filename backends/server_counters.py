@@ -11,9 +11,12 @@ _LINE = re.compile(r"^(vllm:[a-z_]+?)(?:_total)?(?:\{(.*)\})? (\S+)$", re.MULTIL
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _STARTED = "vllm:prompt_tokens_created"
 
+COMPUTED = "prompt_tokens_computed"
+"""Our name for the prompt tokens that a server did not have in its prefix cache."""
+
 _NAMES = {
     ("vllm:prompt_tokens", ""): "prompt_tokens",
-    ("vllm:prompt_tokens_by_source", "local_compute"): "prompt_tokens_computed",
+    ("vllm:prompt_tokens_by_source", "local_compute"): COMPUTED,
     ("vllm:prompt_tokens_by_source", "local_cache_hit"): "prompt_tokens_cached",
     ("vllm:prompt_tokens_by_source", "external_kv_transfer"): "prompt_tokens_transferred",
     ("vllm:prefix_cache_queries", ""): "prefix_cache_queries",

@@ -13,7 +13,7 @@ from backends.errors import BackendError, is_absence
 from backends.registry import OWN, PROVIDERS
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
-from backends.server_counters import ServerCounters
+from backends.server_counters import COMPUTED, ServerCounters
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
 from cache.store import Store
@@ -67,11 +67,26 @@ class Answerer:
     """What pins the weights in the keys."""
     servers: tuple[VLLMServer, ...] = ()
     _before: dict[str, ServerCounters] = field(default_factory=dict[str, ServerCounters])
+    _last: dict[str, ServerCounters] = field(default_factory=dict[str, ServerCounters])
 
     async def count(self, server: VLLMServer) -> None:
         """Remember what a server has counted, at its first contact."""
         if server.root not in self._before and (counters := await server.counters()):
-            self._before[server.root] = counters
+            self._before[server.root] = self._last[server.root] = counters
+
+    async def computed_since_last(self) -> int | None:
+        """Return the prompt tokens that the servers have computed since this was last called.
+
+        None where one of them does not tell; then the next call speaks for the time from before this one.
+        """
+        met = [server for server in self.servers if server.root in self._last]
+        now = {server.root: await server.counters() for server in met}
+        read = {root: counters for root, counters in now.items() if counters}
+        since = [counters.since(self._last[root]) for root, counters in read.items()]
+        if not met or len(read) < len(met) or not all(COMPUTED in counts for counts in since):
+            return None
+        self._last |= read
+        return sum(counts[COMPUTED] for counts in since)
 
     async def counted(self) -> dict[str, object]:
         """Return for the journal what the servers have counted since; nothing where none was asked or tells.

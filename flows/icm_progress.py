@@ -1,7 +1,8 @@
 """What people see while an ICM run goes on: names of task runs, a moving bar, a line in the log."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -21,39 +22,48 @@ SEARCH_SHARE = 80.0
 
 @dataclass(kw_only=True)
 class Progress:
-    """Follows one search; the clock is given, so that a test needs none."""
+    """Follows the searches of one run, whose batches are numbered from 0; the clock is given for tests."""
 
-    claims: tuple[Claim, ...]
+    batches: Sequence[Sequence[Claim]]
     iterations: int
+    """Of each search."""
     clock: Callable[[], float] = time.monotonic
-    _evaluations: int = 0
-    _done: int = 0
+    _evaluations: Counter[int] = field(default_factory=Counter[int])
+    _done: Counter[int] = field(default_factory=Counter[int])
     _artifact: UUID | None = None
     _started: float = 0.0
-    _batch: str = ""
-    _batch_started: float = 0.0
+    _lists: dict[str, float] = field(default_factory=dict[str, float])
+    """{purpose: when its first answers arrived}"""
     _shown: dict[str, float] = field(default_factory=dict[str, float])
 
-    def title(self, purpose: str) -> str:
+    def name(self, batch: int) -> str:
+        """Say which batch is spoken of, where there are several."""
+        return f"batch {batch + 1} of {len(self.batches)}: " if len(self.batches) > 1 else ""
+
+    def title(self, purpose: str, batch: int = 0) -> str:
         """Name a task run; evaluations of the pool are numbered, with a guess of how many there will be."""
-        if not purpose.startswith(EVALUATE_POOL):
+        name = self.name(batch)
+        if not purpose.removeprefix(name).startswith(EVALUATE_POOL):
             return purpose
-        self._evaluations += 1
-        return f"{EVALUATE_POOL} {self._evaluations} of about {self._expected_evaluations()}"
+        self._evaluations[batch] += 1
+        return (
+            f"{name}{EVALUATE_POOL} {self._evaluations[batch]} of about {self._expected_evaluations(batch)}"
+        )
 
     async def start(self) -> None:
         """Put an empty bar into the UI."""
         self._started = self.clock()
         self._artifact = await acreate_progress_artifact(0.0, key="icm-progress", description="the seeds")
 
-    async def show(self, step: Step) -> None:
-        """Move the bar and say where the search stands; not more often than people can read."""
-        self._done = step.iteration
+    async def show(self, step: Step, batch: int = 0) -> None:
+        """Move the bar and say where a search stands; not more often than people can read."""
+        self._done[batch] = step.iteration
         last = step.iteration == self.iterations
         if self._is_due("artifact", ARTIFACT_SECONDS) or last:
-            await self._move(SEARCH_SHARE * step.iteration / max(1, self.iterations), self.line(step))
+            share = self._done.total() / max(1, self._all_iterations)
+            await self._move(SEARCH_SHARE * share, self.line(step, batch))
         if self._is_due("log", LOG_SECONDS) or last:
-            get_run_logger().info(self.line(step))
+            get_run_logger().info(self.line(step, batch))
 
     async def show_test(self, method: str, number: int, *, of: int) -> None:
         """Say that evaluation `number` (from 0) on the test split begins."""
@@ -65,36 +75,44 @@ class Progress:
         await self._move(100.0, "done")
 
     def watch(self, purpose: str, done: int, total: int) -> None:
-        """Log how far a long batch has come, with an estimate of the time left."""
-        if done == total or purpose != self._batch:
-            self._batch, self._batch_started = purpose, self.clock()
-            self._shown["batch"] = self.clock()
-        elif self._is_due("batch", LOG_SECONDS):
-            left = (self.clock() - self._batch_started) / done * (total - done)
+        """Log how far a long list of prompts has come, with an estimate of the time left."""
+        now = self.clock()
+        if done == total:
+            self._lists.pop(purpose, None)
+        elif now - self._lists.setdefault(purpose, now) >= LOG_SECONDS and self._is_due("list", LOG_SECONDS):
+            left = (now - self._lists[purpose]) / done * (total - done)
             get_run_logger().info(f"{purpose}: {done} of {total} prompts answered{_about(left)}")
 
     async def _move(self, share: float, description: str) -> None:
         if self._artifact:
             await aupdate_progress_artifact(self._artifact, progress=share, description=description)
 
-    def line(self, step: Step) -> str:
-        """Say where the search stands, with an estimate of the time left."""
-        right = accuracy(self.claims, step.state.assigned)
+    def line(self, step: Step, batch: int = 0) -> str:
+        """Say where a search stands, with an estimate of the time left for all."""
+        claims = self.batches[batch]
+        right = accuracy(claims, step.state.assigned)
         told = "" if right is None else f", accuracy {right:.2f}"
         return (
-            f"iteration {step.iteration} of {self.iterations}: {len(step.state.assigned)} of "
-            f"{len(self.claims)} claims labelled, energy {step.state.energy:.2f}{told}{self._time_left()}"
+            f"{self.name(batch)}iteration {step.iteration} of {self.iterations}: "
+            f"{len(step.state.assigned)} of {len(claims)} claims labelled, "
+            f"energy {step.state.energy:.2f}{told}{self._time_left()}"
         )
 
-    def _time_left(self) -> str:
-        if not self._done or self._done == self.iterations:
-            return ""
-        return _about((self.clock() - self._started) / self._done * (self.iterations - self._done))
+    @property
+    def _all_iterations(self) -> int:
+        return self.iterations * len(self.batches)
 
-    def _expected_evaluations(self) -> int:
+    def _time_left(self) -> str:
+        done = self._done.total()
+        if not done or done == self._all_iterations:
+            return ""
+        return _about((self.clock() - self._started) / done * (self._all_iterations - done))
+
+    def _expected_evaluations(self, batch: int) -> int:
         # Before the search has shown its pace: every claim is added once, and some proposals are rejected.
-        rate = self._evaluations / self._done if self._done >= 10 else 0.5  # noqa: PLR2004
-        return max(self._evaluations, round(rate * self.iterations))
+        done, evaluations = self._done[batch], self._evaluations[batch]
+        rate = evaluations / done if done >= 10 else 0.5  # noqa: PLR2004
+        return max(evaluations, round(rate * self.iterations))
 
     def _is_due(self, what: str, seconds: float) -> bool:
         now = self.clock()

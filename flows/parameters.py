@@ -26,7 +26,12 @@ class ICMParameters(RunParameters):
     )
     train_path: str | None = Field(default=None, description="JSON or JSONL file of claims to label")
     test_path: str | None = Field(default=None, description="JSON or JSONL file of claims to evaluate on")
-    num_claims: int = Field(default=256, ge=1, description="Claims to label")
+    num_claims: int = Field(default=256, ge=1, description="Claims to label, in each batch")
+    batches: int | None = Field(
+        default=1,
+        ge=1,
+        description="Batches of num_claims claims, searched at the same time; empty: as many as the data has",
+    )
     group_size: int | None = Field(
         default=None, ge=1, description="Claims with one consistency_id; empty: as the dataset has them"
     )

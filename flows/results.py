@@ -1,15 +1,19 @@
 """What an ICM run found, and the files that it leaves: labels, history, summary, report."""
 
-import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from statistics import fmean
+from typing import Protocol, cast
 
 from cache.keys import make_key
+from flows.json_lines import Row, append_row, read_rows
+from flows.ledger import summed_up, tokens_by_step
 from flows.parameters import ICMParameters
 from flows.run_parameters import STEERING
 from tasks.icm.claims import LABEL_TEXTS, Claim
@@ -23,27 +27,12 @@ LOW_LABEL_MASS = 0.2
 """Under this the report warns: scores then rest on a small part of what the model wanted to say."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ICMResult:
-    """Everything that the report and the files are made from."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchedBatch:
+    """The claims of one search, and what it did."""
 
-    parameters: ICMParameters
-    model: str
-    revision: str | None = None
-    """What pins the weights in the keys."""
-    exact_scores: bool
-    """False: labels were scored among the 20 most likely tokens only."""
     claims: tuple[Claim, ...]
     steps: tuple[Step, ...]
-    test_scores: tuple[TestScore, ...]
-    tally: Tally
-    seconds: float
-    data: str = ""
-    """Names the content of the data set, both splits."""
-    flow_run_id: str | None = None
-    deployment: str | None = None
-    cost_usd: float | None = 0.0
-    """None where a price is not known."""
 
     @property
     def final(self) -> State:
@@ -60,6 +49,66 @@ class ICMResult:
         """The iterations that changed the labels."""
         return [step for step in self.steps if step.outcome == "accepted"]
 
+    @property
+    def rejected(self) -> int:
+        """How many changes were not kept."""
+        return sum(step.outcome == "rejected" for step in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICMResult:
+    """Everything that the report and the files are made from."""
+
+    parameters: ICMParameters
+    model: str
+    revision: str | None = None
+    """What pins the weights in the keys."""
+    exact_scores: bool
+    """False: labels were scored among the 20 most likely tokens only."""
+    batches: tuple[SearchedBatch, ...]
+    test_scores: tuple[TestScore, ...]
+    tally: Tally
+    seconds: float
+    data: str = ""
+    """Names the content of the data set, both splits."""
+    flow_run_id: str | None = None
+    deployment: str | None = None
+    cost_usd: float | None = 0.0
+    """None where a price is not known."""
+    put: Mapping[str, int] = field(default_factory=dict[str, int])
+    """{part of the run: questions put}"""
+    ledger: Sequence[Row] = ()
+    """The lines of ledger.jsonl, of all runs so far."""
+
+    @property
+    def total(self) -> int:
+        """Claims in all batches."""
+        return sum(len(batch.claims) for batch in self.batches)
+
+    @property
+    def labelled(self) -> int:
+        """Claims that got a label."""
+        return sum(len(batch.final.assigned) for batch in self.batches)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of found labels that equal the gold ones, over all batches."""
+        claims = list(chain.from_iterable(batch.claims for batch in self.batches))
+        labels = chain.from_iterable(
+            (batch.final.assigned.get(uid) for uid in range(len(batch.claims))) for batch in self.batches
+        )
+        return accuracy(claims, {place: label for place, label in enumerate(labels) if label is not None})
+
+    @property
+    def energy(self) -> float:
+        """Mean of the batches' final energies."""
+        return fmean(batch.final.energy for batch in self.batches)
+
+    def outcomes(self) -> dict[str, int]:
+        """Count what the iterations of all batches did: accepted, rejected, unchanged."""
+        counted = Counter(step.outcome for batch in self.batches for step in batch.steps)
+        return {name: counted[name] for name in ("accepted", "rejected", "unchanged")}
+
     def warnings(self) -> list[str]:
         """Say what a reader must know before quoting a number."""
         found = [
@@ -74,10 +123,10 @@ class ICMResult:
             )
         if not self.exact_scores:
             found.append("Labels were scored among the 20 most likely tokens only (top-20), not exactly.")
-        masses = [step.state.label_mass for step in self.steps]
-        if min(masses) < LOW_LABEL_MASS:
+        mass = min(step.state.label_mass for batch in self.batches for step in batch.steps)
+        if mass < LOW_LABEL_MASS:
             found.append(
-                f"The model gave True and False together as little as {min(masses):.2g} of its probability "
+                f"The model gave True and False together as little as {mass:.2g} of its probability "
                 f"(median over an evaluation); under {LOW_LABEL_MASS:g} scores are shaky."
             )
         found += [
@@ -85,26 +134,44 @@ class ICMResult:
             for score in self.test_scores
             if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
-        if len(set(self.final.assigned.values())) == 1:
-            only = LABEL_TEXTS[next(iter(self.final.assigned.values()))]
-            found.append(
-                f"Every claim got the label {only}: such labels predict each other well and say nothing. "
-                "A larger model, another alpha or a consistency rule may help."
-            )
+        found += self._all_alike()
         by_method = {score.method: score.accuracy for score in self.test_scores}
         baseline = max((by_method.get(name, 0.0) for name in ("zero-shot", "random labels")), default=0.0)
         if by_method and by_method["found labels"] <= baseline:
             found.append("On the test split the found labels are no better than random labels or none.")
-        if unlabelled := len(self.claims) - len(self.final.assigned):
-            found.append(f"{unlabelled} of {len(self.claims)} claims were never given a label.")
+        if by_method and len(self.batches) > 1:
+            found.append(
+                f"The demonstrations of the test are those of batch 1 of {len(self.batches)}: "
+                "a context holds one batch."
+            )
+        if unlabelled := self.total - self.labelled:
+            found.append(f"{unlabelled} of {self.total} claims were never given a label.")
+        return found
+
+    def _all_alike(self) -> list[str]:
+        """Warn of batches in which every claim got the same label."""
+        found: list[str] = []
+        for label, text in enumerate(LABEL_TEXTS):
+            alike = [
+                str(number)
+                for number, batch in enumerate(self.batches, start=1)
+                if set(batch.final.assigned.values()) == {label}
+            ]
+            if alike:
+                where = f" of batch {', '.join(alike)}" if len(self.batches) > 1 else ""
+                found.append(
+                    f"Every claim{where} got the label {text}: such labels predict each other well and say "
+                    "nothing. A larger model, another alpha or a consistency rule may help."
+                )
         return found
 
     def headline(self) -> str:
         """Say the result in one line."""
         right = "no gold labels" if self.accuracy is None else f"{self.accuracy:.1%} equal the gold ones"
         tests = ", ".join(f"{score.method} {score.accuracy:.1%}" for score in self.test_scores)
+        where = f" in {len(self.batches)} batches" if len(self.batches) > 1 else ""
         return (
-            f"{len(self.final.assigned)} of {len(self.claims)} claims labelled ({right}); "
+            f"{self.labelled} of {self.total} claims labelled{where} ({right}); "
             f"test accuracy: {tests or 'not evaluated'}; "
             f"{self.tally.sent} prompts sent, {self.tally.from_the_store} answered from the store, "
             f"{self.seconds:.0f} s"
@@ -112,45 +179,81 @@ class ICMResult:
 
 
 def history(result: ICMResult) -> list[dict[str, object]]:
-    """Return one row for each iteration; equal for equal runs, so it holds no times and no counts."""
+    """Return one row for each iteration of each batch; equal for equal runs: no times and no counts."""
     return [
         {
+            "batch": number,
             "iteration": step.iteration,
             "outcome": step.outcome,
-            "claim": None if step.uid is None else result.claims[step.uid].id,
+            "claim": None if step.uid is None else batch.claims[step.uid].id,
             "label": step.label,
             "proposed_energy": step.proposed_energy,
             "energy": step.state.energy,
             "temperature": step.temperature,
             "flips": step.flips,
             "pool_size": len(step.state.assigned),
-            "accuracy": accuracy(result.claims, step.state.assigned),
+            "accuracy": accuracy(batch.claims, step.state.assigned),
             "inconsistent_pairs": len(step.state.pairs),
             "label_mass": step.state.label_mass,
         }
-        for step in result.steps
+        for number, batch in enumerate(result.batches, start=1)
+        for step in batch.steps
     ]
+
+
+def costed_history(result: ICMResult, ledger: Sequence[Row]) -> list[dict[str, object]]:
+    """Return the rows of `history` with what each batch has cost up to there, in prompt tokens computed.
+
+    "tokens_computed" is over all runs whose lines are in the ledger. What another run has stored was free.
+    """
+    tokens = tokens_by_step(ledger)
+    so_far: Counter[object] = Counter()
+    rows = history(result)
+    for row in rows:
+        step = cast("tuple[int, int]", (row["batch"], row["iteration"]))
+        so_far[row["batch"]] += tokens.get(step, 0)
+        row["tokens_computed"] = so_far[row["batch"]]
+    return rows
 
 
 def label_rows(result: ICMResult) -> list[dict[str, object]]:
-    """Return one row for each claim: id, label, score, margin; null where it got no label."""
-    final = result.final
+    """Return one row for each claim: batch, id, label, gold, score, margin; null where it got no label."""
     return [
         {
+            "batch": number,
             "id": claim.id,
             "label": final.assigned.get(uid),
+            "gold": claim.gold,
             "score": final.scores.get(uid),
             "margin": margin(final.assigned[uid], final.scores[uid]) if uid in final.assigned else None,
         }
-        for uid, claim in enumerate(result.claims)
+        for number, (claims, final) in enumerate(
+            ((batch.claims, batch.final) for batch in result.batches), start=1
+        )
+        for uid, claim in enumerate(claims)
     ]
 
 
-def run_directory(runs: Path, result: ICMResult) -> Path:
+def batch_rows(result: ICMResult) -> list[dict[str, object]]:
+    """Return one row for each batch: how it ended."""
+    return [
+        {
+            "batch": number,
+            "claims": len(batch.claims),
+            "labelled": len(batch.final.assigned),
+            "accuracy": batch.accuracy,
+            "energy": batch.final.energy,
+            "accepted": len(batch.accepted),
+            "rejected": batch.rejected,
+        }
+        for number, batch in enumerate(result.batches, start=1)
+    ]
+
+
+def run_directory(runs: Path, parameters: ICMParameters, model: str, data: str) -> Path:
     """Return the folder of a run: the same for the same parameters, model and data, as in a resumed run."""
-    plain = result.parameters.model_dump(mode="json", exclude={*STEERING, "lookahead"})
-    key = make_key("icm-run", 1, [plain, result.model, result.data])
-    return runs / f"icm-{result.parameters.dataset}-{key[:10]}"
+    plain = parameters.model_dump(mode="json", exclude={*STEERING, "lookahead"})
+    return runs / f"icm-{parameters.dataset}-{make_key('icm-run', 1, [plain, model, data])[:10]}"
 
 
 def data_digest(*splits: Sequence[Claim]) -> str:
@@ -204,11 +307,9 @@ def record_cost(result: Costed, directory: Path, now: datetime) -> list[dict[str
 
 def append_line(path: Path, row: Mapping[str, object]) -> list[dict[str, object]]:
     """Append a line of JSON and return all lines; one that a crash has cut off is left out, not an error."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    separator = "" if not before or before.endswith("\n") else "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{separator}{json.dumps(row)}\n")
-    return [*_readable(before), dict(row)]
+    before = read_rows(path)
+    append_row(path, row)
+    return [*before, dict(row)]
 
 
 def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, object]:
@@ -223,13 +324,15 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "model": result.model,
         "weights": result.revision,
         "accuracy": result.accuracy,
-        "energy": result.final.energy,
-        "labelled": len(result.final.assigned),
-        "accepted": len(result.accepted),
-        "rejected": sum(step.outcome == "rejected" for step in result.steps),
+        "energy": result.energy,
+        "labelled": result.labelled,
+        "accepted": sum(len(batch.accepted) for batch in result.batches),
+        "rejected": sum(batch.rejected for batch in result.batches),
+        "batches": batch_rows(result),
         "warnings": result.warnings(),
         "test": [{**asdict(score), "accuracy": score.accuracy} for score in result.test_scores],
         "cost": {**asdict(result.tally), "seconds": result.seconds, "cost_usd": result.cost_usd},
+        "parts": summed_up(result.put, result.ledger),
         "parameters": result.parameters.model_dump(mode="json"),
     }
     write_whole(directory / "labels.jsonl", _lines(label_rows(result)))
@@ -237,14 +340,6 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
     write_whole(report, html)
     write_whole(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
-
-
-def _readable(text: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for line in text.splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
 
 
 def _lines(rows: Iterable[Mapping[str, object]]) -> str:

@@ -26,7 +26,7 @@ from cache.leases import DiskLeases, NoLeases
 from cache.lookup import CacheMode, Lookup
 from cache.overlay_store import OverlayStore
 from cache.store import Store
-from flows.answering import RunStoppedError, first_error, identify, server_gone
+from flows.answering import Answerer, RunStoppedError, first_error, identify, server_gone
 from flows.costs import cost_of, prices_of_run
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters, checked
@@ -54,6 +54,7 @@ class Run:
     prices: dict[str, Price | None]
     """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
     store: Store
+    answerer: Answerer
     server: VLLMServer | Replicas | None = None
     """Who answers, if it is a server of one's own."""
     estimator: Estimator | None = None
@@ -68,6 +69,12 @@ class Run:
         if self.estimator:
             return self.generator
         return TaskAsk(self.generator, results=self.settings.store / "results", title=title)
+
+    def on_spent(self, note: Callable[[str, Tally], None]) -> None:
+        """Have it told for which purpose the tally grows; see `Generator.spent`."""
+        self.generator.spent = note
+        if fallback := self.generator.fallback:  # whose prompts were put already, to the one it stands in for
+            fallback.generator.spent = lambda purpose, growth: note(purpose, replace(growth, prompts=0))
 
     @property
     def tally(self) -> Tally:
@@ -132,6 +139,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 generator=generator,
                 prices=prices,
                 store=seen,
+                answerer=answerer,
                 server=backend if isinstance(backend, VLLMServer | Replicas) else None,
                 estimator=estimator,
             )

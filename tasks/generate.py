@@ -83,6 +83,8 @@ class Generator:
     tally: Tally = field(default_factory=Tally)
     watch: Callable[[str, int, int], None] = lambda purpose, done, total: None  # noqa: ARG005
     """Called with (purpose, prompts done, prompts asked) whenever answers arrive."""
+    spent: Callable[[str, Tally], None] = lambda purpose, growth: None  # noqa: ARG005
+    """Called with (purpose, what the tally has grown by) when answers arrive and when questions are done."""
 
     def __post_init__(self) -> None:
         """Share flights among all calls; a run that does not read what others store has leases of its own."""
@@ -198,7 +200,7 @@ class Generator:
         """Store what arrived, and then write everything down; what others stored first is the answer."""
         good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
         outcomes = {**arrived, **await anyio.to_thread.run_sync(self._keep, good)}
-        self._settle(arrival, sent=len(good), failed=len(arrived) - len(good))
+        self._settle(purpose, arrival, sent=len(good), failed=len(arrived) - len(good))
         self.budget.settle([one.request for one in good], arrival.usage, self.cost_of)
         self.budget.release([one.request for one in arrived])
         self._write_asked(outcomes, purpose, seconds)
@@ -253,11 +255,14 @@ class Generator:
         first = self.lookup.keep(entries, decode_entry)
         return {one: first[one.key] for one in answered if one.key in first}
 
-    def _settle(self, arrival: Arrival, *, sent: int, failed: int) -> None:
+    def _settle(self, purpose: str, arrival: Arrival, *, sent: int, failed: int) -> None:
         self.tally.sent += sent
         self.tally.failed += failed
         self.tally.requests += arrival.requests_sent
         self.tally.usage += arrival.usage
+        self.spent(
+            purpose, Tally(sent=sent, failed=failed, requests=arrival.requests_sent, usage=arrival.usage)
+        )
 
     def _count(
         self, keyed: Sequence[KeyedRequest], landed: Landings, purpose: str, written: set[Key]
@@ -275,6 +280,7 @@ class Generator:
             row = call_row(purpose, one.key, how)
             rows.append({**row, **failure(outcome)} if isinstance(outcome, BackendError) else row)
         self.tally.prompts += len(keyed)
+        self.spent(purpose, Tally(prompts=len(keyed)))
         self.journal.write(rows)
 
     def _write_asked(self, arrived: Mapping[KeyedRequest, Outcome], purpose: str, seconds: float) -> None:

@@ -23,9 +23,10 @@ def render(result: ICMResult, costs: Sequence[Mapping[str, object]] = ()) -> str
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
+    claims = [claim for batch in result.batches for claim in batch.claims]
     rows = [
         {**row, "claim": claim}
-        for row, claim in zip(label_rows(result), result.claims, strict=True)
+        for row, claim in zip(label_rows(result), claims, strict=True)
     ]  # fmt: skip
     return environment.get_template("icm.html.j2").render(
         result=result,
@@ -33,17 +34,14 @@ def render(result: ICMResult, costs: Sequence[Mapping[str, object]] = ()) -> str
         figure=Markup(search_figure(result)),  # noqa: S704 - our own SVG
         costs=costs,
         labels=sorted(rows, key=lambda row: (row["margin"] is None, row["margin"])),
-        outcomes={
-            outcome: sum(step.outcome == outcome for step in result.steps)
-            for outcome in ("accepted", "rejected", "unchanged")
-        },
+        outcomes=result.outcomes(),
     )
 
 
 def search_figure(result: ICMResult) -> str:
     """Draw energy, accuracy, temperature and pool size over iterations, as SVG."""
     rows = history(result)
-    iterations = [row["iteration"] for row in rows]
+    batches = [[row for row in rows if row["batch"] == 1 + place] for place in range(len(result.batches))]
     panels = [
         ("Energy", "energy", "alpha · mean log-odds - inconsistent pairs (nats)"),
         ("Accuracy of the labels so far", "accuracy", "share equal to gold"),
@@ -56,7 +54,15 @@ def search_figure(result: ICMResult) -> str:
         if field == "energy":
             _mark_rejected(axes, rows)
         if all(value is not None for value in values):
-            axes.step(iterations, values, where="post", color=ACCENT, linewidth=1.4)
+            for batch in batches:
+                axes.step(
+                    [row["iteration"] for row in batch],
+                    [row[field] for row in batch],
+                    where="post",
+                    color=ACCENT,
+                    linewidth=1.4,
+                    alpha=1.0 if len(batches) == 1 else 0.5,
+                )
         else:
             axes.text(0.5, 0.5, "no gold labels", ha="center", transform=axes.transAxes, color=FAINT)
         if field == "accuracy":

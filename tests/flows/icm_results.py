@@ -5,9 +5,9 @@ from typing import Any
 
 from backends.scripted import Scripted
 from flows.parameters import ICMParameters
-from flows.results import ICMResult
+from flows.results import ICMResult, SearchedBatch
 from tasks.generate import Generator
-from tasks.icm.claims import Claim, draw
+from tasks.icm.claims import Claim, batch_seed, draw_batches
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import contexts, score_on_test
 from tasks.icm.prompts import Prompter
@@ -36,23 +36,26 @@ async def found(
             **parameters,
         }
     )
-    drawn = draw(
-        claims or made_claims(6), size=chosen.num_claims, num_seeds=chosen.num_seeds,
+    drawn = draw_batches(
+        claims or made_claims(6), size=chosen.num_claims, batches=chosen.batches, num_seeds=chosen.num_seeds,
         group_size=chosen.claims_per_group, seed=chosen.seed,
     )  # fmt: skip
     generator: Generator = stored(store or MemoryStore(), Scripted(answering(log_odds, mass=mass)))
-    prompter = Prompter(claims=drawn.claims, model="made-up", labels=LABELS)
-    keys = consistency_keys(drawn.claims, chosen.consistency)
-    steps = [
-        step async for step in Search(drawn, keys, prompter, chosen.search_settings(), generator).steps()
-    ]
-    ways = contexts(drawn.claims, steps[-1].state.assigned, chosen.seed) if test else {}
+    prompters = [Prompter(claims=one.claims, model="made-up", labels=LABELS) for one in drawn]
+    batches: list[SearchedBatch] = []
+    for number, (one, prompter) in enumerate(zip(drawn, prompters, strict=True)):
+        keys = consistency_keys(one.claims, chosen.consistency)
+        settings = replace(chosen.search_settings(), seed=batch_seed(chosen.seed, number))
+        steps = [step async for step in Search(one, keys, prompter, settings, generator).steps()]
+        batches.append(SearchedBatch(claims=one.claims, steps=tuple(steps)))
+    first = batches[0]
+    ways = contexts(first.claims, first.final.assigned, chosen.seed) if test else {}
     scores = [
-        await score_on_test(prompter, shown, made_claims(8)[24:], generator, method=way)
+        await score_on_test(prompters[0], shown, made_claims(8)[24:], generator, method=way)
         for way, shown in ways.items()
     ]
     return ICMResult(
-        parameters=chosen, model="made-up", exact_scores=True, claims=drawn.claims, steps=tuple(steps),
+        parameters=chosen, model="made-up", exact_scores=True, batches=tuple(batches),
         test_scores=tuple(scores), tally=generator.tally, seconds=seconds,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ class Clock:
 
 def following(clock: Clock, iterations: int = 200, claims: list[Claim] | None = None) -> Progress:
     """Follow a search that starts when the clock shows 0."""
-    return Progress(claims=tuple(claims or made_claims(2)), iterations=iterations, clock=clock)
+    return Progress(batches=[claims or made_claims(2)], iterations=iterations, clock=clock)
 
 
 def step(iteration: int) -> Step:

@@ -82,19 +82,20 @@ async def test_text_with_html_is_escaped_everywhere() -> None:
     claims = [replace(claim, question=evil, choice=f"{evil} {claim.choice}") for claim in made_claims(6)]
     result = await found(claims=made_claims(6), iterations=60)
     evil_by_id = {claim.id: claim for claim in claims}
+    [batch] = result.batches
     result = replace(
         result,
-        claims=tuple(evil_by_id[claim.id] for claim in result.claims),
+        batches=(replace(batch, claims=tuple(evil_by_id[claim.id] for claim in batch.claims)),),
         model=evil,
         parameters=result.parameters.model_copy(update={"train_path": evil}),
     )
-    assert result.accepted
+    assert batch.accepted
     html = render(result)
     page = Page(html)
     assert "script" not in page.tags
     assert "img" not in page.tags
     assert not any(name.startswith("on") for name, _ in page.attributes)
-    assert page.text.count(evil) == 2 * 16 + len(result.accepted) + 2
+    assert page.text.count(evil) == 2 * 16 + len(result.batches[0].accepted) + 2
     assert page.tags.count("svg") == 1
 
 
@@ -102,19 +103,19 @@ async def test_report_holds_figure_tables_and_every_claim() -> None:
     result = await found(iterations=60)
     page = Page(render(result))
     assert page.tags.count("svg") == 1
-    for claim in result.claims:
+    for claim in result.batches[0].claims:
         assert claim.choice in page.text
     for score in result.test_scores:
         assert f"{score.correct} of {score.total}" in page.text
-    assert f"{len(result.final.assigned)} of 16" in page.text
-    assert f"{len(result.accepted)} accepted" in page.text
+    assert f"{result.labelled} of 16" in page.text
+    assert f"{len(result.batches[0].accepted)} accepted" in page.text
     for name in result.parameters.model_dump(exclude_none=True):
         assert name in page.text
 
 
 async def test_figure_draws_four_panels_and_rejected_proposals() -> None:
     result = await found(iterations=60)
-    assert any(step.outcome == "rejected" for step in result.steps)
+    assert any(step.outcome == "rejected" for step in result.batches[0].steps)
     figure = search_figure(result)
     assert figure.startswith("<svg")
     assert all(f'id="axes_{number}"' in figure for number in (1, 2, 3, 4))
@@ -155,10 +156,10 @@ async def test_labels_come_with_the_least_certain_first_and_unlabelled_last() ->
     page = Page(render(result))
     shown = page.text[page.text.index("the least certain first") :]
     margins = {
-        result.claims[uid].choice: result.final.scores[uid] * (1 if label else -1)
-        for uid, label in result.final.assigned.items()
+        result.batches[0].claims[uid].choice: result.batches[0].final.scores[uid] * (1 if label else -1)
+        for uid, label in result.batches[0].final.assigned.items()
     }
-    order = sorted((claim.choice for claim in result.claims), key=shown.index)
+    order = sorted((claim.choice for claim in result.batches[0].claims), key=shown.index)
     labelled = order[: len(margins)]
     assert set(labelled) == set(margins)
     assert labelled == sorted(labelled, key=lambda choice: margins[choice])
@@ -166,8 +167,8 @@ async def test_labels_come_with_the_least_certain_first_and_unlabelled_last() ->
 
 async def test_labels_unlike_gold_are_shaded() -> None:
     result = await found()
-    gold = [claim.gold for claim in result.claims]
-    wrong = sum(label != gold[uid] for uid, label in result.final.assigned.items())
+    gold = [claim.gold for claim in result.batches[0].claims]
+    wrong = sum(label != gold[uid] for uid, label in result.batches[0].final.assigned.items())
     assert wrong > 0
     assert Page(render(result)).classes.count("wrong") == wrong
 

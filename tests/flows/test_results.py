@@ -53,10 +53,11 @@ async def test_labels_have_one_row_for_each_claim_and_null_where_there_is_no_lab
     write_files(result, tmp_path, "")
     rows = lines(tmp_path / "labels.jsonl")
     assert rows == label_rows(result)
-    assert [row["id"] for row in rows] == [claim.id for claim in result.claims]
-    final = result.final
+    [batch] = result.batches
+    assert [(row["id"], row["gold"]) for row in rows] == [(claim.id, claim.gold) for claim in batch.claims]
+    final = batch.final
     for uid, row in enumerate(rows):
-        assert list(row) == ["id", "label", "score", "margin"]
+        assert list(row) == ["batch", "id", "label", "gold", "score", "margin"]
         if uid in final.assigned:
             assert (row["label"], row["score"]) == (final.assigned[uid], final.scores[uid])
             assert row["margin"] == (row["score"] if row["label"] else -row["score"])
@@ -72,8 +73,9 @@ async def test_history_has_one_row_for_each_iteration(tmp_path: Path) -> None:
     assert rows == history(result)
     assert [row["iteration"] for row in rows] == list(range(41))
     assert (rows[0]["outcome"], rows[0]["claim"], rows[0]["label"]) == ("start", None, None)
-    for row, step in zip(rows, result.steps, strict=True):
-        assert row["claim"] == (None if step.uid is None else result.claims[step.uid].id)
+    [batch] = result.batches
+    for row, step in zip(rows, batch.steps, strict=True):
+        assert row["claim"] == (None if step.uid is None else batch.claims[step.uid].id)
         assert (row["energy"], row["flips"]) == (step.state.energy, step.flips)
         assert (row["pool_size"], row["inconsistent_pairs"]) == (
             len(step.state.assigned),
@@ -84,10 +86,10 @@ async def test_history_has_one_row_for_each_iteration(tmp_path: Path) -> None:
 async def test_summary_counts_and_costs(tmp_path: Path) -> None:
     result = await found()
     summary = write_files(result, tmp_path, "")
-    outcomes = Counter(step.outcome for step in result.steps)
+    outcomes = Counter(step.outcome for step in result.batches[0].steps)
     assert (summary["accepted"], summary["rejected"]) == (outcomes["accepted"], outcomes["rejected"])
-    assert summary["labelled"] == len(result.final.assigned)
-    assert summary["energy"] == result.final.energy
+    assert summary["labelled"] == result.labelled
+    assert summary["energy"] == result.batches[0].final.energy
     written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert written["cost"]["sent"] == result.tally.sent > 0
     assert written["cost"]["seconds"] == 12.0
@@ -116,15 +118,13 @@ async def test_writing_again_replaces_the_files(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "new"
 
 
-async def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -> None:
-    result = await found(iterations=5)
-
+def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: Path) -> None:
     def folder(model: str = "m", data: str = "d", **parameters: Any) -> Path:  # noqa: ANN401 - of the run
         chosen = ICMParameters.model_validate(parameters)
-        return run_directory(tmp_path, replace(result, parameters=chosen, model=model, data=data))
+        return run_directory(tmp_path, chosen, model, data)
 
     assert folder() == folder(cache_mode="replay") == folder(keep_prompts=True) == folder(alpha=50)
-    different = [folder(), folder("n"), folder(data="e"), folder(seed=1), folder(alpha=30),
+    different = [folder(), folder("n"), folder(data="e"), folder(batches=2), folder(seed=1), folder(alpha=30),
                  folder(consistency="answer"),
                  folder(iterations=1), folder(trailing_space=False), folder(revision="r")]  # fmt: skip
     assert len(set(different)) == len(different)
@@ -137,7 +137,7 @@ async def test_folder_of_a_run_depends_on_what_determines_its_result(tmp_path: P
 
 async def test_undisturbed_run_warns_of_nothing() -> None:
     result = await found(iterations=400, alpha=1.0)
-    assert len(result.final.assigned) == 16
+    assert result.labelled == 16
     assert replace(result, test_scores=()).warnings() == []
 
 
@@ -178,7 +178,7 @@ async def test_unlabelled_claims_are_warned_of() -> None:
 
 async def test_labels_that_are_all_the_same_are_warned_of() -> None:
     result = await found(log_odds=lambda prompt: 3.0, iterations=400)  # noqa: ARG005 - whatever the prompt
-    assert set(result.final.assigned.values()) == {1}
+    assert set(result.batches[0].final.assigned.values()) == {1}
     assert any(warning.startswith("Every claim got the label True") for warning in result.warnings())
 
 
@@ -186,7 +186,7 @@ async def test_headline_says_the_result_in_one_line() -> None:
     result = await found()
     headline = result.headline()
     assert "\n" not in headline
-    assert f"{len(result.final.assigned)} of 16 claims labelled" in headline
+    assert f"{result.labelled} of 16 claims labelled" in headline
     assert "equal the gold ones" in headline
     assert "zero-shot" in headline
     assert f"{result.tally.sent} prompts sent" in headline
