@@ -117,6 +117,31 @@ async def test_what_a_server_counted_before_it_was_started_again_is_said_to_be_l
     assert ("since it was started again; what it counted before is lost" in shown) is (started > 1)
 
 
+def computed(tokens: int, started: float = 1.0) -> ServerCounters:
+    return ServerCounters(counts={"prompt_tokens_computed": tokens}, started=started)
+
+
+async def test_what_servers_have_computed_is_told_from_one_look_to_the_next() -> None:
+    """A server that was started again has counted from nothing; one that was never met is not asked."""
+    first = Counting(computed(100), computed(130), computed(131), computed(8, started=2.0))
+    first.root = "http://b"
+    second = Counting(computed(10), computed(15), computed(15), computed(17))
+    servers = cast("tuple[VLLMServer, ...]", (first, second, Counting()))
+    answerer = Answerer(model="m", revision="r", servers=servers)
+    assert await answerer.computed_since_last() is None
+    for server in servers[:2]:
+        await answerer.count(server)
+    assert [await answerer.computed_since_last() for _ in range(3)] == [35, 1, 10]
+
+
+async def test_servers_that_do_not_tell_what_they_have_computed_are_not_guessed_at() -> None:
+    other = ServerCounters(counts={"prompt_tokens": 7})
+    server = cast("VLLMServer", Counting(other, other, computed(1), computed(5), computed(9)))
+    answerer = Answerer(model="m", revision="r", servers=(server,))
+    await answerer.count(server)
+    assert await answerer.computed_since_last() is None
+
+
 async def test_other_weights_behind_a_server_that_was_away_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """What people see while a search goes on, without a Prefect server and with a clock of our own."""
 
+import logging
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -115,3 +116,71 @@ async def test_line_of_the_last_iteration_has_no_estimate() -> None:
     progress = following(clock, iterations=50)
     clock.now = 10.0
     assert "left" not in await shown(progress, 50)
+
+
+# --- several batches ------------------------------------------------------------------------------------
+
+
+def following_batches(clock: Clock) -> Progress:
+    batches = [made_claims(2), made_claims(3), made_claims(1)]
+    return Progress(batches=batches, iterations=100, clock=clock)
+
+
+def test_titles_name_the_batch_and_count_for_each_by_itself() -> None:
+    progress = following_batches(Clock())
+    titles = [
+        progress.title(f"{progress.name(batch)}{purpose}", batch)
+        for batch, purpose in [(0, "evaluate pool, iteration 1"), (2, "evaluate pool, iteration 1"),
+                               (2, "evaluate pool, iteration 2"), (1, "evaluate seeds")]
+    ]  # fmt: skip
+    assert titles == [
+        "batch 1 of 3: evaluate pool 1 of about 50",
+        "batch 3 of 3: evaluate pool 1 of about 50",
+        "batch 3 of 3: evaluate pool 2 of about 50",
+        "batch 2 of 3: evaluate seeds",
+    ]
+
+
+async def test_lines_name_the_batch_and_estimate_the_time_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    progress = following_batches(clock)
+    shares: list[float] = []
+
+    async def move(share: float, description: str) -> None:
+        assert description.startswith("batch ")
+        shares.append(share)
+
+    monkeypatch.setattr(progress, "_move", move)
+    clock.now = 30.0
+    with disable_run_logger():
+        await progress.show(step(20), 0)
+        clock.now = 60.0
+        await progress.show(step(40), 1)
+    assert progress.line(step(40), 1) == (
+        "batch 2 of 3: iteration 40 of 100: 3 of 12 claims labelled, energy 12.35, accuracy 0.67, "
+        "about 4 min left"
+    )
+    assert shares == [pytest.approx(80 * 20 / 300), pytest.approx(80 * 60 / 300)]
+    with disable_run_logger():
+        for batch in range(3):
+            await progress.show(step(100), batch)
+    assert shares[-1] == pytest.approx(80)
+    assert "left" not in progress.line(step(100), 2)
+
+
+def test_lists_that_are_answered_at_the_same_time_are_told_of_in_turn(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.icm_progress.get_run_logger", lambda: logging.getLogger("a run"))
+    clock = Clock()
+    progress = following_batches(clock)
+    with caplog.at_level(logging.INFO):
+        for seconds in range(0, 26, 2):
+            clock.now = float(seconds)
+            progress.watch("one", 1 + seconds, 100)
+            progress.watch("two", 2 + seconds, 50)
+        progress.watch("one", 100, 100)
+    assert caplog.messages == [
+        "one: 11 of 100 prompts answered, about 81 s left",
+        "one: 21 of 100 prompts answered, about 75 s left",
+    ]

@@ -21,6 +21,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"num_claims": 4}, "num_seeds (8) is more than num_claims (4)"),
     ({"num_claims": 8.5}, "valid integer"),
     ({"num_claims": "many"}, "valid integer"),
+    ({"batches": 0}, "greater than or equal to 1"),
     ({"group_size": 0}, "greater than or equal to 1"),
     ({"group_size": 5}, "num_claims (256) must be a multiple of group_size (5)"),
     ({"iterations": -1}, "greater than or equal to 0"),

@@ -177,3 +177,14 @@ async def test_report_of_a_search_that_did_nothing() -> None:
     page = Page(render(await found(iterations=0)))
     assert "svg" in page.tags
     assert "8 of 16 claims were never given a label." in page.text
+
+
+async def test_report_of_several_batches_draws_a_line_for_each_and_shows_every_claim() -> None:
+    one, three = [await found(claims=made_claims(12), batches=n, iterations=20) for n in (1, 3)]
+    page = Page(render(three))
+    for claim in made_claims(12):
+        assert claim.choice in page.text
+    assert "in 3 batches" in page.text
+    assert 'id="axes_5"' not in search_figure(three)
+    assert search_figure(three).count("stroke-opacity: 0.5") == 4 * 3
+    assert "stroke-opacity: 0.5" not in search_figure(one)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from flows.parameters import ICMParameters
-from flows.results import history, label_rows, run_directory, write_files
+from flows.results import costed_history, history, label_rows, run_directory, write_files
+from tasks.icm.claims import batch_seed, draw_batches
 from tests.flows.icm_results import found, without_gold
-from tests.tasks.icm.made_up import MemoryStore, made_claims
+from tests.tasks.icm.made_up import MemoryStore, made_claims, searched
 
 FILES = ["history.jsonl", "labels.jsonl", "report.html", "summary.json"]
 
@@ -198,3 +199,70 @@ async def test_headline_and_files_without_gold_and_without_test(tmp_path: Path) 
     assert "test accuracy: not evaluated" in result.headline()
     assert write_files(result, tmp_path, "")["accuracy"] is None
     assert {row["accuracy"] for row in lines(tmp_path / "history.jsonl")} == {None}
+
+
+# --- several batches ------------------------------------------------------------------------------------
+
+
+async def test_files_of_several_batches_name_the_batch_in_every_row(tmp_path: Path) -> None:
+    result = await found(claims=made_claims(12), batches=None, iterations=10)
+    summary = write_files(result, tmp_path, "")
+    labels, steps = lines(tmp_path / "labels.jsonl"), lines(tmp_path / "history.jsonl")
+    assert Counter(row["batch"] for row in labels) == {1: 16, 2: 16, 3: 16}
+    assert sorted(row["id"] for row in labels) == list(range(48))
+    assert Counter(row["batch"] for row in steps) == {1: 11, 2: 11, 3: 11}
+    batches = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["batches"]
+    assert [row["batch"] for row in batches] == [1, 2, 3]
+    for row in batches:
+        mine = [label for label in labels if label["batch"] == row["batch"]]
+        given = [label for label in mine if label["label"] is not None]
+        assert (row["claims"], row["labelled"]) == (len(mine), len(given))
+        assert row["accuracy"] == sum(label["label"] == label["gold"] for label in given) / len(given)
+        last = [step for step in steps if step["batch"] == row["batch"]][-1]
+        assert (row["accuracy"], row["energy"]) == (last["accuracy"], last["energy"])
+    for name in ("labelled", "accepted", "rejected"):
+        assert summary[name] == sum(row[name] for row in batches)
+    assert summary["energy"] == pytest.approx(sum(row["energy"] for row in batches) / 3)
+    right = [row["label"] == row["gold"] for row in labels if row["label"] is not None]
+    assert summary["accuracy"] == sum(right) / len(right)
+
+
+async def test_a_batch_is_searched_the_same_however_many_there_are() -> None:
+    """The first as in a run of one batch; each as when it is searched alone, with its own seed."""
+    one, two, three = [await found(claims=made_claims(12), batches=n, iterations=20) for n in (1, 2, 3)]
+    assert one.batches == two.batches[:1] == three.batches[:1]
+    assert two.batches == three.batches[:2]
+    drawn = draw_batches(
+        made_claims(12), size=16, batches=3, num_seeds=8, group_size=4, seed=one.parameters.seed
+    )
+    seed = batch_seed(one.parameters.seed, 2)
+    assert three.batches[2].steps == tuple(await searched(drawn[2], iterations=20, alpha=10.0, seed=seed))
+    other = await searched(drawn[2], iterations=20, alpha=10.0, seed=one.parameters.seed)
+    assert three.batches[2].steps != tuple(other)
+
+
+async def test_several_batches_are_named_in_headline_and_warnings() -> None:
+    result = await found(claims=made_claims(12), batches=3, iterations=0)
+    assert "24 of 48 claims labelled in 3 batches" in result.headline()
+    warnings = result.warnings()
+    assert any("are those of batch 1 of 3: a context holds one batch" in warning for warning in warnings)
+    assert "24 of 48 claims were never given a label." in warnings
+    assert not any("batch 1 of" in warning for warning in replace(result, test_scores=()).warnings())
+    first, *others = result.batches
+    alike = dict.fromkeys(first.final.assigned, 1)
+    start = replace(first.steps[0], state=replace(first.final, assigned=alike))
+    same = replace(result, batches=(*others, replace(first, steps=(start,))))
+    assert any(w.startswith("Every claim of batch 3 got the label True") for w in same.warnings())
+
+
+async def test_history_can_be_told_with_what_each_batch_has_cost_so_far(tmp_path: Path) -> None:
+    result = await found(claims=made_claims(12), batches=2, iterations=3)
+    ledger = [
+        {"part": "search", "batch": batch, "iteration": iteration, "tokens_computed": tokens}
+        for batch, iteration, tokens in [(1, 0, 10), (2, 0, 7), (1, 2, 5), (2, 3, 1), (1, 0, 100)]
+    ]
+    rows = costed_history(result, [*ledger, {"part": "test zero-shot", "batch": None, "tokens_computed": 9}])
+    assert [row["tokens_computed"] for row in rows] == [110, 110, 115, 115, 7, 7, 7, 8]
+    assert [{k: v for k, v in row.items() if k != "tokens_computed"} for row in rows] == history(result)
+    write_files(result, tmp_path, "")
+    assert "tokens_computed" not in lines(tmp_path / "history.jsonl")[0]
