@@ -77,13 +77,4 @@ async def score_chat(
     requests = [chat_request(claim, model=model, revision=revision) for claim in test]
     responses = await ask(requests, purpose=f"test {METHOD}")
     read = [read_label(response.text) for response in responses]
-    return TestScore(
-        method=METHOD,
-        demonstrations=0,
-        correct=sum(
-            label == claim.gold for label, claim in zip(read, test, strict=True) if label is not None
-        ),
-        total=len(test),
-        label_mass=None,
-        unreadable=sum(label is None for label in read),
-    )
+    return TestScore.of(METHOD, read, test, demonstrations=0, label_mass=None)

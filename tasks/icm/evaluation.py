@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Self
 
 from tasks.ask import Ask
 from tasks.icm.claims import Claim
@@ -22,6 +23,10 @@ class TestScore:
     demonstrations: int
     correct: int
     total: int
+    low: float
+    """Where the 95 % interval of the accuracy begins; see `intervals.py`."""
+    high: float
+    """Where it ends."""
     label_mass: float | None
     """Median probability of the labels; a low one means that the model hardly answered. None of a chat."""
     unreadable: int = 0
@@ -32,25 +37,47 @@ class TestScore:
         """Share of test claims whose label was predicted."""
         return self.correct / self.total
 
-    @property
-    def low(self) -> float:
-        """Where the 95 % bootstrap interval of the accuracy begins.
-
-        It takes test claims for independent. Those of one question are not quite, and may tell less than
-        their number.
-        """
-        return bootstrap_interval(self.correct, self.total)[0]
-
-    @property
-    def high(self) -> float:
-        """Where the interval ends."""
-        return bootstrap_interval(self.correct, self.total)[1]
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        predicted: Sequence[int | None],
+        test: Sequence[Claim],
+        *,
+        demonstrations: int,
+        label_mass: float | None,
+    ) -> Self:
+        """Compare predictions with gold labels; None, where an answer was no label, is wrong."""
+        right = [
+            label is not None and label == claim.gold for label, claim in zip(predicted, test, strict=True)
+        ]
+        low, high = bootstrap_interval(right, [claim.group for claim in test])
+        return cls(
+            method=method,
+            demonstrations=demonstrations,
+            correct=sum(right),
+            total=len(test),
+            low=low,
+            high=high,
+            label_mass=label_mass,
+            unreadable=sum(label is None for label in predicted),
+        )
 
 
 def accuracy(claims: Sequence[Claim], assigned: Mapping[int, int]) -> float | None:
     """Share of assigned labels that equal the gold ones; None where there is nothing to compare."""
-    pairs = [(claims[uid].gold, label) for uid, label in assigned.items() if claims[uid].gold is not None]
-    return sum(gold == label for gold, label in pairs) / len(pairs) if pairs else None
+    right = _right(claims, assigned)
+    return sum(right.values()) / len(right) if right else None
+
+
+def accuracy_interval(claims: Sequence[Claim], assigned: Mapping[int, int]) -> tuple[float, float] | None:
+    """Return (low, high) of the accuracy's 95 % interval; None where there is nothing to compare."""
+    right = _right(claims, assigned)
+    return bootstrap_interval(list(right.values()), [claims[uid].group for uid in right]) if right else None
+
+
+def _right(claims: Sequence[Claim], assigned: Mapping[int, int]) -> dict[int, bool]:
+    return {uid: claims[uid].gold == label for uid, label in assigned.items() if claims[uid].gold is not None}
 
 
 def contexts(
@@ -91,10 +118,10 @@ async def score_on_test(
     requests = [prompter.ask_about(claim, context) for claim in test]
     responses = await ask(requests, purpose=f"test {method}")
     predicted = [proposed_label(score(response.label_logprobs)) for response in responses]
-    return TestScore(
-        method=method,
+    return TestScore.of(
+        method,
+        predicted,
+        test,
         demonstrations=len(assigned),
-        correct=sum(label == claim.gold for label, claim in zip(predicted, test, strict=True)),
-        total=len(test),
         label_mass=median(label_mass(response) for response in responses),
     )

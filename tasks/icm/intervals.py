@@ -5,44 +5,18 @@ and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). They say 
 another model or other demonstrations. Where all claims came out alike their width is 0, however few they are.
 """
 
-import math
 import random
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 
 LEVEL = 0.95
 RESAMPLES = 2000
 
 
-def bootstrap_interval(correct: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return the interval of a share of independent claims, over all resamples at once and not some.
-
-    Of `total` claims drawn with replacement, Binomial(total, correct / total) are correct, so that nothing
-    has to be drawn.
-
-    Args:
-        correct: Claims that came out right.
-        total: All claims.
-        level: Share of the resamples that the interval holds at least, in (0, 1).
-
-    Returns:
-        (low, high), shares from 0 to 1.
-
-    Raises:
-        ValueError: There are no claims, there are more correct ones than claims, or `level` is no such share.
-    """
-    tail = _tail(level)
-    if not 0 <= correct <= total or not total:
-        raise ValueError(f"{correct} of {total} claims have no interval; give at least one claim")
-    low = _quantile(correct, total, tail)
-    high = total - _quantile(total - correct, total, tail)
-    return low / total, high / total
-
-
-def grouped_interval(
+def bootstrap_interval(
     right: Sequence[bool],
     groups: Sequence[Hashable],
     *,
-    seed: int,
+    seed: int = 0,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
@@ -88,25 +62,3 @@ def _tail(level: float) -> float:
 
 def _share(counts: Sequence[tuple[int, int]]) -> float:
     return sum(correct for correct, _ in counts) / sum(total for _, total in counts)
-
-
-def _quantile(correct: int, total: int, tail: float) -> int:
-    """Return the least number such that at most so many are correct in a share `tail` of the resamples."""
-    below = 0.0
-    for number, probability in enumerate(_binomial(correct, total)):
-        below += probability
-        if below >= tail:
-            return number
-    raise AssertionError(f"the probabilities of {total} claims add up to {below}, under {tail}")
-
-
-def _binomial(correct: int, total: int) -> Iterator[float]:
-    """Yield the probabilities of 0 to `total` correct claims in a resample."""
-    if correct in {0, total}:
-        yield from (float(number == correct) for number in range(total + 1))
-        return
-    true, false = math.log(correct / total), math.log1p(-correct / total)
-    everything = math.lgamma(total + 1)
-    for number in range(total + 1):
-        ways = everything - math.lgamma(number + 1) - math.lgamma(total - number + 1)
-        yield math.exp(ways + number * true + (total - number) * false)

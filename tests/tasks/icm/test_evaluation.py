@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.icm.evaluation import accuracy, contexts, score_on_test
-from tasks.icm.intervals import bootstrap_interval
+from tasks.icm.evaluation import accuracy, accuracy_interval, contexts, score_on_test
 from tasks.icm.prompts import Prompter
 from tests.tasks.icm.made_up import LABELS, asking, made_claims, read_prompt, wanting
 
@@ -89,8 +88,22 @@ async def test_score_counts_predictions_that_equal_gold() -> None:
     assert (found.correct, found.total) == (3, 4)
     assert found.label_mass == pytest.approx(0.9)
     assert found.accuracy == 0.75
-    assert (found.low, found.high) == bootstrap_interval(3, 4) == (0.25, 1.0)
+    assert (found.low, found.high) == (0.75, 0.75)  # of one question: every draw is the same
     assert found.unreadable == 0
+
+
+async def test_intervals_draw_whole_questions() -> None:
+    """Of two questions, one all right and the other all wrong, as many draws have neither as have both."""
+    test = made_claims(2)
+    gold = {claim.choice.removeprefix("Claim ").removesuffix("."): claim.gold for claim in test}
+    right = {
+        f"_{name}": 1.0 if (label == 1) == name.startswith("0") else -1.0 for name, label in gold.items()
+    }
+    found = await score_on_test(prompter(), {}, test, asking(wanting(**right)), method="zero-shot")
+    assert (found.accuracy, found.low, found.high) == (0.5, 0.0, 1.0)
+    labels = {uid: int(claim.group == 0) == claim.gold for uid, claim in enumerate(test)}
+    assert accuracy_interval(test, {uid: int(label) for uid, label in labels.items()}) == (0.0, 1.0)
+    assert accuracy_interval([replace(claim, gold=None) for claim in test], {0: 1}) is None
 
 
 async def test_test_prompts_end_as_those_of_the_search() -> None:
