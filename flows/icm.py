@@ -98,7 +98,7 @@ async def label(
         Search(one, key, prompter, _settings(parameters, batch), _ask(run, progress, batch))
         for batch, (one, key, prompter) in enumerate(zip(drawn, keys, prompters, strict=True))
     ]
-    searched = await _at_once(
+    searched = await at_once(
         [_searched(search, batch, progress, ledger) for batch, search in enumerate(searches)]
     )
     batches = [
@@ -187,7 +187,7 @@ async def _searched(search: Search, batch: int, progress: Progress, ledger: Ledg
     return steps
 
 
-async def _at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Run all at the same time; the first error ends the others and is raised as it is."""
     running = [asyncio.ensure_future(one) for one in coroutines]
     try:

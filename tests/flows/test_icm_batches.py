@@ -1,5 +1,6 @@
 """Several batches in one run: searched at the same time, told apart, stored once, and costed part by part."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from flows.icm import at_once
 from flows.json_lines import read_rows
 from flows.ledger import costs_by_part
-from tasks.icm.claims import draw
-from tests.fake_vllm import FakeVLLMProcess
+from flows.parameters import ICMParameters
+from tasks.icm.claims import Draw, batch_seed, draw, draw_batches, load_claims
+from tasks.icm.orders import make_order
+from tasks.icm.prompts import Prompter
+from tasks.icm.scoring import LabelMassError
+from tasks.icm.search import SearchSettings, pick_weights
+from tests.fake_vllm import FakeVLLMProcess, prompt_digest
 from tests.flows.running import (
     FOUND,
+    PROJECT,
     SMALL_SEARCH,
     ICMProcess,
     JsonObject,
@@ -88,6 +96,48 @@ def test_all_batches_are_in_one_report(three: Finished, one: Finished, prefect_s
     accepted = json.loads(artifacts["icm-accepted-changes"]["data"])
     assert len(accepted) == summary["accepted"]
     assert {row["batch"] for row in accepted} <= {1, 2, 3}
+
+
+def test_each_batch_has_a_search_and_an_order_of_its_own(three: Finished) -> None:
+    """Which claim comes first, and in which order labels are shown, follow from the batch's seed."""
+    seed = ICMParameters().seed
+    claims = load_claims(PROJECT / "data" / "general_knowledge" / "train.jsonl")
+    drawn = draw_batches(claims, size=16, batches=3, num_seeds=8, group_size=4, seed=seed)
+    found = rows(three.outcome, "history.jsonl")
+    for number, one in enumerate(drawn):
+        own = batch_seed(seed, number)
+        weights = pick_weights(one.claims, one.seed_labels)
+        [uid] = SearchSettings(seed=own).random("pick", 1).choices(range(16), weights)
+        [row] = [row for row in found if (row["batch"], row["iteration"]) == (number + 1, 1)]
+        assert row["claim"] == one.claims[uid].id
+        assert first_prompts(one, own) <= three.asked
+        assert number == 0 or not first_prompts(one, seed) <= three.asked
+
+
+def first_prompts(drawn: Draw, seed: int) -> set[str]:
+    order = make_order("tree", 16, seed)
+    prompter = Prompter(claims=drawn.claims, model="m", labels=(), trailing_space=False, order=order)
+    asked = prompter.leave_one_out(drawn.seed_labels).values()
+    return {prompt_digest(one.prompt or "") for one in asked}
+
+
+async def test_the_first_error_of_a_batch_ends_the_others_and_is_raised_as_it_is() -> None:
+    ended: list[str] = []
+
+    async def long() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("long")
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise LabelMassError("no")
+
+    with pytest.raises(LabelMassError, match="no"):
+        await at_once([long(), failing(), long()])
+    assert ended == ["long", "long"]
 
 
 def test_task_runs_and_log_lines_name_the_batch(three: Finished) -> None:
