@@ -1,15 +1,13 @@
 """The flow `icm`: draw claims, search their labels, evaluate them, leave a report."""
 
-import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio.to_thread
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
@@ -18,11 +16,11 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from backends.errors import BackendError
-from backends.messages import Request, Response
 from backends.registry import OWN
 from backends.shared_call import SharedCall
 from flows.claim_files import load_splits
 from flows.estimates import show_estimate
+from flows.icm_parts import Batch, Parts, at_once
 from flows.icm_progress import Progress
 from flows.json_lines import read_rows
 from flows.ledger import LEDGER, Ledger
@@ -39,17 +37,14 @@ from flows.results import (
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import Settings, load_settings
 from flows.workflow import workflow
-from tasks.ask import Ask
-from tasks.icm.claims import LABEL_TEXTS, Claim, Draw, batch_seed, draw_batches
+from tasks.icm.claims import LABEL_TEXTS, Claim, batch_seed, draw_batches
 from tasks.icm.consistency import consistency_keys
-from tasks.icm.evaluation import TestScore, contexts, score_on_test
+from tasks.icm.evaluation import TestScore
 from tasks.icm.orders import make_order
 from tasks.icm.prompts import Prompter
 from tasks.icm.room import require_room
-from tasks.icm.search import Search, SearchSettings, Step
 
 Summary = dict[str, Any]
-T = TypeVar("T")
 
 
 @workflow("icm")
@@ -76,45 +71,33 @@ async def label(
 ) -> ICMResult:
     """Search all batches at the same time and evaluate; the part of the flow that asks the model."""
     started = time.monotonic()
-    drawn = draw_batches(
-        train,
-        size=parameters.num_claims,
-        batches=parameters.batches,
-        num_seeds=parameters.num_seeds,
-        group_size=parameters.claims_per_group,
-        seed=parameters.seed,
-    )
-    keys = [consistency_keys(one.claims, parameters.consistency, parameters.kind.rule) for one in drawn]
+    batches = await _batches(parameters, run, train)
+    run.generator.prepare = SharedCall(partial(_require_room, parameters, run, batches))
     data = data_digest(train, test)
     path = run_directory(run.settings.runs, parameters, run.model, data) / LEDGER
     ledger = Ledger(None if run.estimator else path, run.answerer.computed_since_last)
     run.on_spent(ledger.note)
-    prompters = await _prompters(parameters, run, drawn)
-    run.generator.prepare = SharedCall(partial(_require_room, parameters, run, prompters))
-    progress = Progress(batches=[one.claims for one in drawn], iterations=parameters.iterations)
+    progress = Progress(batches=[one.draw.claims for one in batches], iterations=parameters.iterations)
     run.generator.watch = progress.watch
     await progress.start()
-    searches = [
-        Search(one, key, prompter, _settings(parameters, batch), _ask(run, progress, batch))
-        for batch, (one, key, prompter) in enumerate(zip(drawn, keys, prompters, strict=True))
-    ]
-    searched = await at_once(
-        [_searched(search, batch, progress, ledger) for batch, search in enumerate(searches)]
-    )
-    batches = [
-        SearchedBatch(claims=one.claims, steps=tuple(steps))
-        for one, steps in zip(drawn, searched, strict=True)
-    ]
-    scores = (
-        await _tested(run, progress, ledger, prompters[0], batches[0], test, parameters.seed) if test else []
-    )
+    parts = Parts(run=run, progress=progress, ledger=ledger)
+    searched = await at_once([parts.search(one) for one in batches])
+    bootstrapped = await parts.bootstrap(batches, parameters.bootstrap_rounds)
+    scores: list[TestScore] = []
+    if test:
+        found = searched[0][-1].state.assigned
+        scores = await parts.test(batches[0], found, bootstrapped[0], test)
+        scores[1:1] = await parts.chat(test) if parameters.chat_baseline else []  # beside "zero-shot"
     await progress.finish()
     return ICMResult(
         parameters=parameters,
         model=run.model,
         revision=run.revision,
-        exact_scores=all(label.token_ids for label in prompters[0].labels),
-        batches=tuple(batches),
+        exact_scores=all(label.token_ids for label in batches[0].prompter.labels),
+        batches=tuple(
+            SearchedBatch(claims=one.draw.claims, steps=tuple(steps), bootstrapped=other)
+            for one, steps, other in zip(batches, searched, bootstrapped, strict=True)
+        ),
         test_scores=tuple(scores),
         tally=run.tally,
         seconds=time.monotonic() - started,
@@ -127,23 +110,39 @@ async def label(
     )
 
 
-async def _prompters(parameters: ICMParameters, run: Run, drawn: Sequence[Draw]) -> list[Prompter]:
+async def _batches(parameters: ICMParameters, run: Run, train: Sequence[Claim]) -> list[Batch]:
+    drawn = draw_batches(
+        train,
+        size=parameters.num_claims,
+        batches=parameters.batches,
+        num_seeds=parameters.num_seeds,
+        group_size=parameters.claims_per_group,
+        seed=parameters.seed,
+    )
     exact = parameters.provider == OWN and parameters.scoring == "auto"
+    keys = [consistency_keys(one.claims, parameters.consistency, parameters.kind.rule) for one in drawn]
     labels = await run.generator.find_labels(run.model, LABEL_TEXTS, revision=run.revision, exact=exact)
+    seeds = [batch_seed(parameters.seed, number) for number in range(len(drawn))]
     return [
-        Prompter(
-            claims=one.claims,
-            model=run.model,
-            revision=run.revision,
-            labels=labels,
-            trailing_space=parameters.trailing_space,
-            order=make_order(parameters.context_order, len(one.claims), batch_seed(parameters.seed, batch)),
+        Batch(
+            number=number,
+            draw=one,
+            keys=keys[number],
+            prompter=Prompter(
+                claims=one.claims,
+                model=run.model,
+                revision=run.revision,
+                labels=labels,
+                trailing_space=parameters.trailing_space,
+                order=make_order(parameters.context_order, len(one.claims), seeds[number]),
+            ),
+            settings=replace(parameters.search_settings(), seed=seeds[number]),
         )
-        for batch, one in enumerate(drawn)
+        for number, one in enumerate(drawn)
     ]
 
 
-async def _require_room(parameters: ICMParameters, run: Run, prompters: Sequence[Prompter]) -> None:
+async def _require_room(parameters: ICMParameters, run: Run, batches: Sequence[Batch]) -> None:
     """Refuse a pool that the server's context cannot hold; one that does not say is believed to hold it."""
     server = run.server
     if server is None:
@@ -152,70 +151,10 @@ async def _require_room(parameters: ICMParameters, run: Run, prompters: Sequence
         limit = (await server.capabilities()).max_model_lens.get(run.model)
         if limit is None:
             return
-        for prompter in prompters:
+        for one in batches:
             await require_room(
-                prompter, server.count_tokens, max_tokens=limit, group_size=parameters.claims_per_group
+                one.prompter, server.count_tokens, max_tokens=limit, group_size=parameters.claims_per_group
             )
-
-
-def _settings(parameters: ICMParameters, batch: int) -> SearchSettings:
-    return replace(parameters.search_settings(), seed=batch_seed(parameters.seed, batch))
-
-
-def _ask(run: Run, progress: Progress, batch: int) -> Ask:
-    """Return what answers one batch's search, every purpose with the batch's name."""
-    ask = run.ask(partial(progress.title, batch=batch))
-
-    async def named(requests: Sequence[Request], *, purpose: str) -> list[Response]:
-        return await ask(requests, purpose=f"{progress.name(batch)}{purpose}")
-
-    return named
-
-
-async def _searched(search: Search, batch: int, progress: Progress, ledger: Ledger) -> list[Step]:
-    steps: list[Step] = []
-    name = progress.name(batch)
-    try:
-        async with aclosing(search.steps()) as running:
-            async for step in running:
-                steps.append(step)
-                await ledger.ended("search", batch=batch + 1, iteration=step.iteration, of=name)
-                await progress.show(step, batch)
-    except BaseException:
-        ledger.interrupted("search", batch=batch + 1, iteration=len(steps), of=name)
-        raise
-    return steps
-
-
-async def at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at the same time; the first error ends the others and is raised as it is."""
-    running = [asyncio.ensure_future(one) for one in coroutines]
-    try:
-        return await asyncio.gather(*running)
-    finally:
-        for one in running:
-            one.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _tested(
-    run: Run,
-    progress: Progress,
-    ledger: Ledger,
-    prompter: Prompter,
-    batch: SearchedBatch,
-    test: Sequence[Claim],
-    seed: int,
-) -> list[TestScore]:
-    """Evaluate the labels of one batch, which is what a context holds."""
-    ask = run.ask()
-    ways = contexts(batch.claims, batch.final.assigned, seed)
-    scores: list[TestScore] = []
-    for number, (method, shown) in enumerate(ways.items()):
-        await progress.show_test(method, number, of=len(ways))
-        async with ledger.part(f"test {method}"):
-            scores.append(await score_on_test(prompter, shown, test, ask, method=method))
-    return scores
 
 
 async def publish(result: ICMResult, settings: Settings) -> Summary:

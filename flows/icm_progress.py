@@ -70,6 +70,10 @@ class Progress:
         share = SEARCH_SHARE + (100.0 - SEARCH_SHARE) * number / of
         await self._move(share, f"testing: {method}")
 
+    async def show_baseline(self, what: str) -> None:
+        """Say that a baseline begins."""
+        await self._move(SEARCH_SHARE, what)
+
     async def finish(self) -> None:
         """Fill the bar."""
         await self._move(100.0, "done")

@@ -13,6 +13,9 @@ from tasks.tally import Tally
 
 LEDGER = "ledger.jsonl"
 """In a run's directory."""
+SEARCH = "search"
+"""The part whose lines name steps."""
+BOOTSTRAPPING = "bootstrapping"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +174,7 @@ def tokens_by_step(rows: Sequence[Row]) -> dict[tuple[int, int], int]:
     """Return {(batch, iteration): tokens computed} of the searches, over all runs."""
     tokens: Counter[tuple[int, int]] = Counter()
     for row in rows:
-        if row["batch"] is not None:
+        if row["part"] == SEARCH:
             step = cast("int", row["batch"]), cast("int", row["iteration"])
             tokens[step] += cast("int", row["tokens_computed"])
     return dict(tokens)

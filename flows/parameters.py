@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from flows.run_parameters import RunParameters
 from tasks.icm.consistency import Consistency
 from tasks.icm.orders import OrderName
-from tasks.icm.search_settings import SearchSettings
+from tasks.icm.search_settings import Evaluation, SearchSettings
 from tasks.icm.testbeds import TESTBEDS, TRUTHFULQA, Testbed
 
 
@@ -57,6 +57,24 @@ class ICMParameters(RunParameters):
         default=0,
         ge=0,
         description="Changes that are evaluated together with the one to decide: fewer rounds, more prompts",
+    )
+    evaluation: Evaluation = Field(
+        default="full",
+        description="full: every change is decided on the whole pool, as published; sequential: some are "
+        "rejected on a random part of it, approximately",
+    )
+    error_probability: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="sequential: how likely a change may be rejected that a full evaluation would accept",
+    )
+    bootstrap_rounds: int = Field(
+        default=4, ge=0, description="Of the baseline that labels by bootstrapping with consistency; 0: none"
+    )
+    chat_baseline: bool = Field(
+        default=True,
+        description="Ask about test claims in a conversation, too, if the model has a chat template",
     )
     trailing_space: bool = Field(
         default=True, description="End prompts in the reference's lone space; small models need false"
@@ -118,5 +136,7 @@ class ICMParameters(RunParameters):
             consistency_fix_passes=self.consistency_fix_passes,
             min_label_mass=self.min_label_mass,
             lookahead=self.lookahead,
+            evaluation=self.evaluation,
+            error_probability=self.error_probability,
             seed=self.seed,
         )

@@ -16,6 +16,7 @@ from flows.json_lines import Row, append_row, read_rows
 from flows.ledger import summed_up, tokens_by_step
 from flows.parameters import ICMParameters
 from flows.run_parameters import STEERING
+from tasks.icm.bootstrapping import Bootstrapped
 from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore, accuracy
 from tasks.icm.scoring import margin
@@ -33,6 +34,8 @@ class SearchedBatch:
 
     claims: tuple[Claim, ...]
     steps: tuple[Step, ...]
+    bootstrapped: Bootstrapped | None = None
+    """What the cheaper way came to, if it was asked for."""
 
     @property
     def final(self) -> State:

@@ -4,12 +4,17 @@ Labels are no next token of a conversation, so that its answer is read as text; 
 that thinks before it answers comes to no answer in so few tokens, and counts as unreadable.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 
 from backends.errors import BadRequestError
 from backends.messages import Message, Request, SamplingParams
+from cache.errors import CacheError
+from cache.keys import make_key
+from cache.store import Store
 from tasks.ask import Ask
+from tasks.codec import decode_note, encode_note
 from tasks.icm.claims import LABEL_TEXTS, Claim
 from tasks.icm.evaluation import TestScore
 from tasks.icm.prompts import claim_prompt
@@ -24,6 +29,30 @@ MAX_TOKENS = 8
 """Enough for the word and for what models put around it: blanks, quotes, asterisks."""
 
 _FIRST_WORD = re.compile(r"[\W_]*([^\W_]+)")
+
+
+async def can_chat(count_tokens: CountTokens, model: str, revision: str, store: Store) -> bool:
+    """Say whether a model can be asked in conversations; asked of its server once and then stored.
+
+    Args:
+        count_tokens: The server's, as `VLLMServer.count_tokens`.
+        model: Its name there.
+        revision: Its weights.
+        store: Remembers the answer.
+
+    Raises:
+        BackendError: Not stored, and the server cannot be asked.
+        StoreUnavailableError: The store cannot be used.
+    """
+    key = make_key("chat-template", 1, [model, revision])
+    with contextlib.suppress(CacheError):
+        entry = store.get([key]).entries.get(key)
+        known = None if entry is None else decode_note(entry, "chat-template")
+        if isinstance(known, bool):
+            return known
+    found = await has_chat_template(count_tokens, model)
+    store.put({key: encode_note("chat-template", found)})
+    return found
 
 
 async def has_chat_template(count_tokens: CountTokens, model: str) -> bool:

@@ -38,6 +38,8 @@ SMALL_SEARCH: JsonObject = {
     "consistency": "answer",
     "trailing_space": False,
     "test_claims": 8,
+    "bootstrap_rounds": 0,
+    "chat_baseline": False,
 }
 """Parameters of a search that takes seconds, and accepts and rejects."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.icm import at_once
+from flows.icm_parts import at_once
 from flows.json_lines import read_rows
 from flows.ledger import costs_by_part
 from flows.parameters import ICMParameters
@@ -17,7 +17,8 @@ from tasks.icm.claims import Draw, batch_seed, draw, draw_batches, load_claims
 from tasks.icm.orders import make_order
 from tasks.icm.prompts import Prompter
 from tasks.icm.scoring import LabelMassError
-from tasks.icm.search import SearchSettings, pick_weights
+from tasks.icm.search_settings import SearchSettings
+from tasks.icm.standing import pick_weights
 from tests.fake_vllm import FakeVLLMProcess, prompt_digest
 from tests.flows.running import (
     FOUND,
