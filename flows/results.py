@@ -112,6 +112,10 @@ class ICMResult:
         counted = Counter(step.outcome for batch in self.batches for step in batch.steps)
         return {name: counted[name] for name in ("accepted", "rejected", "unchanged")}
 
+    def decided_early(self) -> int:
+        """Count the changes that were rejected on a part of the pool."""
+        return sum((step.evaluated or 1) < 1 for batch in self.batches for step in batch.steps)
+
     def warnings(self) -> list[str]:
         """Say what a reader must know before quoting a number."""
         found = [
@@ -137,9 +141,16 @@ class ICMResult:
             for score in self.test_scores
             if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
+        if early := self.decided_early():
+            outcomes = self.outcomes()
+            found.append(
+                f"{early} of {outcomes['accepted'] + outcomes['rejected']} decisions were taken on a part of "
+                "the pool: each of them is a rejection that a full evaluation would not have made with a "
+                f"probability of at most {self.parameters.error_probability:g}."
+            )
         found += self._all_alike()
         by_method = {score.method: score.accuracy for score in self.test_scores}
-        baseline = max((by_method.get(name, 0.0) for name in ("zero-shot", "random labels")), default=0.0)
+        baseline = max(by_method.get(name, 0.0) for name in ("zero-shot", "random labels"))
         if by_method and by_method["found labels"] <= baseline:
             found.append("On the test split the found labels are no better than random labels or none.")
         if by_method and len(self.batches) > 1:
@@ -191,6 +202,7 @@ def history(result: ICMResult) -> list[dict[str, object]]:
             "claim": None if step.uid is None else batch.claims[step.uid].id,
             "label": step.label,
             "proposed_energy": step.proposed_energy,
+            "evaluated": step.evaluated,
             "energy": step.state.energy,
             "temperature": step.temperature,
             "flips": step.flips,
@@ -250,6 +262,22 @@ def batch_rows(result: ICMResult) -> list[dict[str, object]]:
             "rejected": batch.rejected,
         }
         for number, batch in enumerate(result.batches, start=1)
+    ]
+
+
+def bootstrap_rows(result: ICMResult) -> list[dict[str, object]]:
+    """Return one row for each batch and round of bootstrapping."""
+    return [
+        {
+            "batch": number,
+            "round": one.number,
+            "accuracy": accuracy(batch.claims, one.labels),
+            "labelled_true": sum(one.labels.values()),
+            "changed": one.changed,
+            "overruled": one.overruled,
+        }
+        for number, batch in enumerate(result.batches, start=1)
+        for one in (batch.bootstrapped.rounds if batch.bootstrapped else ())
     ]
 
 
@@ -333,7 +361,9 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "rejected": sum(batch.rejected for batch in result.batches),
         "batches": batch_rows(result),
         "warnings": result.warnings(),
+        "decided_early": result.decided_early(),
         "test": [{**asdict(score), "accuracy": score.accuracy} for score in result.test_scores],
+        "bootstrapping": bootstrap_rows(result),
         "cost": {**asdict(result.tally), "seconds": result.seconds, "cost_usd": result.cost_usd},
         "parts": summed_up(result.put, result.ledger),
         "parameters": result.parameters.model_dump(mode="json"),
