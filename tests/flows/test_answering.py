@@ -124,9 +124,10 @@ def computed(tokens: int, started: float = 1.0) -> ServerCounters:
 async def test_what_servers_have_computed_is_told_from_one_look_to_the_next() -> None:
     """A server that was started again has counted from nothing; one that was never met is not asked."""
     first = Counting(computed(100), computed(130), computed(131), computed(8, started=2.0))
-    first.root = "http://b"
+    never_met = Counting()
+    first.root, never_met.root = "http://b", "http://c"
     second = Counting(computed(10), computed(15), computed(15), computed(17))
-    servers = cast("tuple[VLLMServer, ...]", (first, second, Counting()))
+    servers = cast("tuple[VLLMServer, ...]", (first, second, never_met))
     answerer = Answerer(model="m", revision="r", servers=servers)
     assert await answerer.computed_since_last() is None
     for server in servers[:2]:
