@@ -50,10 +50,11 @@ def _labelled(result: ICMResult) -> dict[str, tuple[float | None, tuple[float, f
         made = {"bootstrapped labels": {}, **made}
     start = 0
     for batch in result.batches:
-        labels = batch.bootstrapped.labels if batch.bootstrapped else {}
-        for method, own in (("found labels", batch.final.assigned), ("bootstrapped labels", labels)):
-            if method in made:
-                made[method] |= {start + uid: label for uid, label in own.items()}
+        own: dict[str, Mapping[int, int]] = {"found labels": batch.final.assigned}
+        if batch.bootstrapped:
+            own["bootstrapped labels"] = batch.bootstrapped.labels
+        for method, labels in own.items():
+            made[method] |= {start + uid: label for uid, label in labels.items()}
         start += len(batch.claims)
     return {
         method: (accuracy(claims, labels), accuracy_interval(claims, labels))

@@ -4,6 +4,7 @@
 
 import io
 import re
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from html import escape
@@ -27,6 +28,8 @@ _STYLE: dict[RcKeyType, Any] = {
     "text.parse_math": False,  # names come from users, and a $ is no formula
     "hatch.linewidth": 0.7,
 }
+_DRAWING = threading.Lock()
+"""Settings are matplotlib's own, for all threads."""
 _TAG = re.compile(r"<[^>]*>")
 _NAME = re.compile(r'( id="|href="#|url\(#)')
 _HUNDREDTHS = re.compile(r"(\.\d\d)\d+")
@@ -36,7 +39,7 @@ _HUNDREDTHS = re.compile(r"(\.\d\d)\d+")
 @contextmanager
 def canvas(height: float) -> Generator[Figure]:
     """Give an empty figure of `height` inches; all drawing, `to_svg` too, belongs inside the block."""
-    with mpl.rc_context(_STYLE):
+    with _DRAWING, mpl.rc_context(_STYLE):
         yield Figure(figsize=(WIDTH, height), layout="constrained")
 
 

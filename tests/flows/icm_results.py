@@ -7,6 +7,7 @@ from backends.scripted import Scripted
 from flows.parameters import ICMParameters
 from flows.results import ICMResult, SearchedBatch
 from tasks.generate import Generator
+from tasks.icm.bootstrapping import bootstrap
 from tasks.icm.claims import Claim, batch_seed, draw_batches
 from tasks.icm.consistency import consistency_keys
 from tasks.icm.evaluation import contexts, score_on_test
@@ -33,6 +34,7 @@ async def found(
             "num_claims": 16,
             "iterations": 40,
             "alpha": 10.0,
+            "bootstrap_rounds": 0,
             **parameters,
         }
     )
@@ -47,9 +49,13 @@ async def found(
         keys = consistency_keys(one.claims, chosen.consistency)
         settings = replace(chosen.search_settings(), seed=batch_seed(chosen.seed, number))
         steps = [step async for step in Search(one, keys, prompter, settings, generator).steps()]
-        batches.append(SearchedBatch(claims=one.claims, steps=tuple(steps)))
+        rounds = chosen.bootstrap_rounds
+        other = await bootstrap(one, keys, prompter, generator, rounds=rounds) if rounds else None
+        batches.append(SearchedBatch(claims=one.claims, steps=tuple(steps), bootstrapped=other))
     first = batches[0]
-    ways = contexts(first.claims, first.final.assigned, chosen.seed) if test else {}
+    bootstrapped = first.bootstrapped.labels if first.bootstrapped else None
+    found = first.final.assigned
+    ways = contexts(first.claims, found, chosen.seed, bootstrapped=bootstrapped) if test else {}
     scores = [
         await score_on_test(prompters[0], shown, made_claims(8)[24:], generator, method=way)
         for way, shown in ways.items()
