@@ -125,7 +125,7 @@ class Parts:
         if run.server is None:
             return True
         try:
-            return await chat.can_chat(run.server.count_tokens, run.model, run.revision, run.store)
+            return await chat.can_chat(run.server.count_tokens, run.model, run.revision, run.generator.lookup)
         except BackendError as error:
             get_run_logger().warning("no conversations, since the server was not there to ask: %s", error)
             return False

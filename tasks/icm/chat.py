@@ -4,15 +4,13 @@ Labels are no next token of a conversation, so that its answer is read as text; 
 that thinks before it answers comes to no answer in so few tokens, and counts as unreadable.
 """
 
-import contextlib
 import re
 from collections.abc import Sequence
 
 from backends.errors import BadRequestError
 from backends.messages import Message, Request, SamplingParams
-from cache.errors import CacheError
 from cache.keys import make_key
-from cache.store import Store
+from cache.lookup import Lookup
 from tasks.ask import Ask
 from tasks.codec import decode_note, encode_note
 from tasks.icm.claims import LABEL_TEXTS, Claim
@@ -28,31 +26,34 @@ INSTRUCTION = "Complete the text above with one word, True or False, and write n
 MAX_TOKENS = 8
 """Enough for the word and for what models put around it: blanks, quotes, asterisks."""
 
+NOTE = "chat-template"
+
 _FIRST_WORD = re.compile(r"[\W_]*([^\W_]+)")
 
 
-async def can_chat(count_tokens: CountTokens, model: str, revision: str, store: Store) -> bool:
+async def can_chat(count_tokens: CountTokens, model: str, revision: str, lookup: Lookup) -> bool:
     """Say whether a model can be asked in conversations; asked of its server once and then stored.
 
     Args:
         count_tokens: The server's, as `VLLMServer.count_tokens`.
         model: Its name there.
         revision: Its weights.
-        store: Remembers the answer.
+        lookup: Remembers the answer.
 
     Raises:
         BackendError: Not stored, and the server cannot be asked.
-        StoreUnavailableError: The store cannot be used.
+        CacheError: The store cannot be used, or a replay found nothing.
     """
     key = make_key("chat-template", 1, [model, revision])
-    with contextlib.suppress(CacheError):
-        entry = store.get([key]).entries.get(key)
-        known = None if entry is None else decode_note(entry, "chat-template")
-        if isinstance(known, bool):
-            return known
+    stored = lookup.find([key], _read_note)
+    if key in stored:
+        return stored[key]
     found = await has_chat_template(count_tokens, model)
-    store.put({key: encode_note("chat-template", found)})
-    return found
+    return lookup.keep({key: encode_note(NOTE, found)}, _read_note).get(key, found)
+
+
+def _read_note(entry: bytes) -> bool:
+    return decode_note(entry, NOTE) is True
 
 
 async def has_chat_template(count_tokens: CountTokens, model: str) -> bool:

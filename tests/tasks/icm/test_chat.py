@@ -18,7 +18,9 @@ from backends.messages import Message, Request, Response
 from backends.retrying import RetryPolicy
 from backends.scripted import Scripted
 from backends.vllm_server import VLLMServer
-from tasks.icm.chat import MAX_TOKENS, chat_request, has_chat_template, read_label, score_chat
+from cache.errors import CacheMissError
+from cache.lookup import CacheMode, Lookup
+from tasks.icm.chat import MAX_TOKENS, can_chat, chat_request, has_chat_template, read_label, score_chat
 from tasks.icm.claims import Claim
 from tasks.icm.prompts import claim_prompt
 from tasks.icm.testbeds import TESTBEDS, Testbed
@@ -172,3 +174,26 @@ async def test_any_other_failure_is_passed_on(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         await has_chat_template(count_tokens, "m")
     assert caught.value is error
+
+
+async def test_whether_a_model_can_chat_is_asked_once_for_its_weights() -> None:
+    asked: list[str] = []
+
+    async def count_tokens(request: Request) -> int:
+        asked.append(request.model)
+        if request.model == "base":
+            raise BadRequestError("default chat template is no longer allowed")
+        return 5
+
+    store = MemoryStore()
+    for _ in range(2):
+        assert await can_chat(count_tokens, "chat", "a", Lookup(store)) is True
+        assert await can_chat(count_tokens, "base", "a", Lookup(store)) is False
+    assert asked == ["chat", "base"]
+    await can_chat(count_tokens, "chat", "b", Lookup(store))
+    await can_chat(count_tokens, "chat", "a", Lookup(store, CacheMode.REFRESH))
+    await can_chat(count_tokens, "other", "a", Lookup(store, CacheMode.OFF))
+    assert asked[2:] == ["chat", "chat", "other"]
+    assert len(store.entries) == 3
+    with pytest.raises(CacheMissError):
+        await can_chat(count_tokens, "other", "a", Lookup(store, CacheMode.REPLAY))
