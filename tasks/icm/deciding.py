@@ -2,14 +2,21 @@
 
 import asyncio
 import math
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tasks.icm import scoring
-from tasks.icm.sequential import MIN_SAMPLE, Evidence, difference, share_of_doubt
+from tasks.icm.sequential import Evidence, difference, growing_parts, share_of_doubt
 from tasks.icm.standing import Standing
 from tasks.icm.state import Evaluator, Labels, State
+
+Audit = Literal["right", "wrong"]
+
+AUDITED = 0.1
+"""Share of the early rejections that are checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +29,8 @@ class Verdict:
     """The change's; an estimate unless all of the pool was asked."""
     evaluated: float = 1.0
     """Share of the pool that was asked."""
+    audit: Audit | None = None
+    """Where a part of the pool said that it be rejected, and all of it was asked to check that."""
 
 
 class Decision(ABC):
@@ -60,8 +69,9 @@ class InFull(Decision):
     """Asks about all of the pool."""
 
     async def prepare(self, labelings: Sequence[Labels]) -> None:
-        """Evaluate all of them at once."""
-        await asyncio.gather(*(self._standing.changed(labels, self._repair) for labels in labelings))
+        """Evaluate all of them at once; what fails is told where it is wanted."""
+        evaluations = (self._standing.changed(labels, self._repair) for labels in labelings)
+        await asyncio.gather(*evaluations, return_exceptions=True)
 
     async def prefers(self, one: Labels, other: Labels) -> bool:
         """Compare their energies."""
@@ -80,8 +90,10 @@ class InFull(Decision):
 class Sequential(InFull):
     """Asks about a growing part of the pool until the sign is clear; what is accepted is evaluated in full.
 
-    So a change that a full evaluation would reject is not accepted, and one that it would accept is rejected
-    with at most the settings' error probability, the choices between repairs included.
+    So a change that a full evaluation would reject is not accepted, but where another repair was chosen; and
+    one that it would accept is rejected with at most the settings' error probability, choices between repairs
+    included, if differences between claims are about normal. A share of the rejections is evaluated in full
+    after all, which decides them and says how often parts were wrong.
 
     Args:
         standing: Where the search stands.
@@ -110,47 +122,61 @@ class Sequential(InFull):
         # Any rise is enough for luck that is small enough; luck may be 0.
         by = temperature * math.log(luck) if luck else -math.inf
         sign = await self._sign(labels, state.assigned, self._pool, by=by)
-        if sign is None or sign.is_more:
-            return await super().judge(labels, temperature=temperature, luck=luck)
-        return Verdict(accepted=None, energy=state.energy + sign.difference, evaluated=sign.evaluated)
+        if sign and not sign.is_more and not self._is_audited(labels):
+            return Verdict(accepted=None, energy=state.energy + sign.difference, evaluated=sign.evaluated)
+        verdict = await super().judge(labels, temperature=temperature, luck=luck)
+        if sign and not sign.is_more:
+            return replace(verdict, audit="wrong" if verdict.accepted else "right")
+        return verdict
+
+    def _is_audited(self, labels: Labels) -> bool:
+        return self._random("audit", labels).random() < AUDITED
+
+    def _random(self, purpose: str, *labelings: Labels) -> random.Random:
+        """Make a generator for some labelings, so that a repeated proposal is answered from what is known."""
+        here = self._standing.state.assigned
+        names = [
+            number
+            for labels in labelings
+            for uid in changed_claims(labels, here)
+            for number in (uid, labels[uid])
+        ]
+        return self._evaluator.settings.random(purpose, self._flips, *names)
 
     async def _sign(self, one: Labels, other: Labels, what: str, *, by: float) -> "_Sign | None":
         """Say whether `one` has more energy than `other`, by more than `by`; None where parts do not say."""
         settings = self._evaluator.settings
-        same = [uid for uid, label in sorted(one.items()) if other.get(uid) == label]
-        changed = _changed(one, other)
+        changed = changed_claims(one, other)
         if not changed or not settings.alpha or math.isinf(by):
             return None
         self._comparisons += 1
+        claims = self._evaluator.claims
+        groups = {claims[uid].group for uid in (*changed, *changed_claims(other, one))}
+        population = [uid for uid in sorted(one) if claims[uid].group not in groups]
         pairs = len(self._evaluator.pairs(one)) - len(self._evaluator.pairs(other))
-        # Named by what is compared, so that a repeated proposal is answered from what is known.
-        names = [number for labels in (one, other) for number in self._name(labels)]
-        parts = self._evaluator.prompter.order.parts(
-            same, settings.random("part", self._flips, *names), at_least=MIN_SAMPLE
-        )
+        parts = growing_parts(population, self._random("part", one, other))
         for part in parts:
-            evidence = await self._evidence(one, other, part, what)
+            evidence = await self._evidence(one, other, population, part, what)
             doubt = share_of_doubt(self._comparisons, len(parts), settings.error_probability)
             is_more = evidence.says_more_than((by + pairs) / settings.alpha, doubt)
             if is_more is not None:
-                energy = settings.alpha * evidence.estimate - pairs
-                return _Sign(is_more, energy, (len(part) + len(changed)) / len(one))
+                asked = len(one) - len(population) + len(part)
+                return _Sign(is_more, settings.alpha * evidence.estimate - pairs, asked / len(one))
         return None
 
-    def _name(self, labels: Labels) -> list[int]:
-        """Say how labels differ from where the search stands."""
-        changed = _changed(labels, self._standing.state.assigned)
-        return [number for uid in changed for number in (uid, labels[uid])]
-
-    async def _evidence(self, one: Labels, other: Labels, part: Sequence[int], what: str) -> Evidence:
+    async def _evidence(
+        self, one: Labels, other: Labels, population: Sequence[int], part: Sequence[int], what: str
+    ) -> Evidence:
+        left_out = set(population) - set(part)
         margins = [
-            self._standing.margins(labels, [*_changed(labels, than), *part], what)
-            for labels, than in ((one, other), (other, one))
+            self._standing.margins(labels, [uid for uid in sorted(labels) if uid not in left_out], what)
+            for labels in (one, other)
         ]
-        return difference(one, other, part, *await asyncio.gather(*margins))
+        return difference(one, other, population, part, *await asyncio.gather(*margins))
 
 
-def _changed(labels: Labels, than: Labels) -> list[int]:
+def changed_claims(labels: Labels, than: Labels) -> list[int]:
+    """List the claims whose label is another one, or new."""
     return [uid for uid in sorted(labels) if than.get(uid) != labels[uid]]
 
 

@@ -7,7 +7,6 @@ the leaves of a tree, and the context of one is, from the root down, the other h
 below a fork share what has been shown before it.
 """
 
-import itertools
 import random
 from abc import ABC, abstractmethod
 from bisect import bisect_left
@@ -45,24 +44,6 @@ class ContextOrder(ABC):
         Yields:
             Neighbours share the longest beginnings.
         """
-
-    def parts(self, uids: Sequence[int], rng: random.Random, *, at_least: int) -> list[list[int]]:
-        """Return growing random parts of some claims, each within the next, for a sequential test.
-
-        Args:
-            uids: The claims.
-            rng: Draws the parts.
-            at_least: Claims in the first part; each has about twice as many as the one before it.
-
-        Returns:
-            [uids], up to about half of all; none where there are too few.
-        """
-        shuffled = list(uids)
-        rng.shuffle(shuffled)
-        sizes = itertools.takewhile(
-            lambda size: 2 * size <= len(uids), (at_least << doubled for doubled in itertools.count())
-        )
-        return [shuffled[:size] for size in sizes]
 
 
 class ReferenceOrder(ContextOrder):
@@ -114,24 +95,6 @@ class TreeOrder(ContextOrder):
         texts = {self._place[uid]: text for uid, text in shown.items()}
         yield from self._walk(0, len(self._leaves), places, wanted, texts, "", "")
 
-    def parts(self, uids: Sequence[int], rng: random.Random, *, at_least: int) -> list[list[int]]:
-        """Return the claims of a random leaf's ever larger subtrees.
-
-        They are a random part, since the leaves are in random order, and share most of what they are shown,
-        so that a part costs a server little more than its share.
-        """
-        wanted = set(uids)
-        low, high = 0, len(self._leaves)
-        leaf = rng.randrange(high)
-        found: list[list[int]] = []
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if leaf < middle else (middle, high)
-            part = [uid for uid in self._leaves[low:high] if uid in wanted]
-            if at_least <= len(part) < len(found[-1] if found else uids):
-                found.append(part)
-        return found[::-1]
-
     def _walk(
         self,
         low: int,
@@ -168,10 +131,6 @@ class TreeTailOrder(ContextOrder):
 
     def __init__(self, tree: TreeOrder) -> None:
         self._tree = tree
-
-    def parts(self, uids: Sequence[int], rng: random.Random, *, at_least: int) -> list[list[int]]:
-        """Return the tree's."""
-        return self._tree.parts(uids, rng, at_least=at_least)
 
     def contexts(
         self, shown: Mapping[int, str], targets: Sequence[int], recent: Sequence[int] = ()

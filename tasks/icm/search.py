@@ -14,7 +14,7 @@ from typing import Literal
 from tasks.ask import Ask
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Pair
-from tasks.icm.deciding import Decision, InFull, Sequential
+from tasks.icm.deciding import Audit, Decision, InFull, Sequential
 from tasks.icm.prompts import Prompter
 from tasks.icm.search_settings import SearchSettings
 from tasks.icm.standing import Standing
@@ -39,6 +39,8 @@ class Step:
     evaluated: float | None = None
     """Share of the pool that was asked before the change was accepted or rejected; below 1 the proposed
     energy is an estimate."""
+    audit: Audit | None = None
+    """Of a sequential search; see `Verdict`."""
 
 
 class Search:
@@ -69,26 +71,29 @@ class Search:
         seeds = await self._evaluator.evaluate(self._draw.seed_labels, "seeds")
         standing = Standing(seeds, self._evaluator)
         decision = InFull(standing, iteration=0)
-        repaired = await self._repaired(decision, seeds.state.assigned, 0, must_rise=True)
-        standing = standing.follow(await standing.changed(repaired, "pool, iteration 0"))
-        step = Step(
-            iteration=0,
-            outcome="start",
-            state=standing.state,
-            flips=0,
-            temperature=self._settings.temperature(0),
-        )
-        yield step
-        while step.iteration < self._settings.iterations:
-            async with aclosing(self._stretch(standing, step.iteration + 1, step.flips)) as stretch:
-                async for following in stretch:
-                    step = following
-                    yield step
-            if step.outcome == "accepted":
-                standing = standing.follow(step.state)
+        try:
+            repaired = await self._repaired(decision, seeds.state.assigned, 0, must_rise=True)
+            standing = standing.follow(await standing.changed(repaired, "pool, iteration 0"))
+            step = Step(
+                iteration=0,
+                outcome="start",
+                state=standing.state,
+                flips=0,
+                temperature=self._settings.temperature(0),
+            )
+            yield step
+            while step.iteration < self._settings.iterations:
+                async with aclosing(self._stretch(standing, step.iteration + 1, step.flips)) as stretch:
+                    async for following in stretch:
+                        step = following
+                        yield step
+                if step.outcome == "accepted":
+                    standing = standing.follow(step.state)
+        finally:
+            await standing.leave()
 
     async def decide(self, state: State, iteration: int, flips: int) -> Step:
-        """Run one iteration from a state."""
+        """Run one iteration from a state, by itself."""
         standing = Standing(Evaluated(state, {}), self._evaluator)
         return await self._iterate(standing, iteration, flips)
 
@@ -115,7 +120,7 @@ class Search:
     async def _ahead(self, standing: Standing, first: int) -> range:
         """Say what to run at once: iterations that ask nothing new, else a change and `lookahead` more.
 
-        A change that was rejected before asks nothing new, and may yet be accepted.
+        A change that was rejected before asks nothing new, but for other repairs, and may yet be accepted.
         """
         changes = set[int]()
         for iteration in range(first, self._settings.iterations + 1):
@@ -155,6 +160,7 @@ class Search:
             label=label,
             proposed_energy=verdict.energy,
             evaluated=verdict.evaluated,
+            audit=verdict.audit,
         )
 
     def _decision(self, standing: Standing, iteration: int, flips: int) -> Decision:

@@ -6,11 +6,14 @@ with little doubt. The mean over a growing random part is compared with the thre
 for a finite population, until the sign is clear or all is known.
 
 What is compared here is paired: the same claims under both labelings. A change of one label moves the margins
-of others by little, so that differences vary far less than margins.
+of most others by little, so that differences vary far less than margins. It moves those of the claims about
+the same question most, which a part could miss: they are counted exactly, as the changed claims are.
 """
 
+import itertools
 import math
-from collections.abc import Collection, Mapping
+import random
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
@@ -48,32 +51,48 @@ class Evidence:
         return z > 0
 
 
+def growing_parts(claims: Sequence[int], rng: random.Random) -> list[list[int]]:
+    """Return random parts of some claims, each within the next: MIN_SAMPLE, twice that, up to half of all.
+
+    Whatever the order of contexts. A subtree would be a cheaper part for a server, but its claims are shown a
+    changed one at the same place, so that their differences are alike.
+    """
+    shuffled = list(claims)
+    rng.shuffle(shuffled)
+    sizes = (MIN_SAMPLE << doubled for doubled in itertools.count())
+    return [shuffled[:size] for size in itertools.takewhile(lambda size: 2 * size <= len(claims), sizes)]
+
+
 def difference(
-    one: Labels, other: Labels, sample: Collection[int], one_margins: Margins, other_margins: Margins
+    one: Labels,
+    other: Labels,
+    population: Collection[int],
+    sample: Collection[int],
+    one_margins: Margins,
+    other_margins: Margins,
 ) -> Evidence:
     """Estimate how much more predictable one labeling is than another.
-
-    Claims that do not have the same label in both are counted exactly; of the others, the sample stands for
-    all.
 
     Args:
         one: A labeling.
         other: Another one.
-        sample: At least two of the claims with the same label in both, drawn at random.
-        one_margins: Under `one`, of the sample and of the claims that are not the same.
+        population: Claims with the same label in both for which the sample stands; all others are counted
+            exactly.
+        sample: At least two of the population, drawn at random.
+        one_margins: Under `one`, of the sample and of all claims that are not in the population.
         other_margins: Likewise; where `one` labels more or fewer claims, of all that `other` labels.
     """
-    same = {uid for uid, label in one.items() if other.get(uid) == label}
-    exact = sum(one_margins[uid] for uid in one if uid not in same) / len(one)
-    exact -= sum(other_margins[uid] for uid in other if uid not in same) / len(other)
+    rest = set(population)
+    exact = sum(one_margins[uid] for uid in one if uid not in rest) / len(one)
+    exact -= sum(other_margins[uid] for uid in other if uid not in rest) / len(other)
     if len(one) != len(other):
-        exact += (1 / len(one) - 1 / len(other)) * sum(other_margins[uid] for uid in same)
+        exact += (1 / len(one) - 1 / len(other)) * sum(other_margins[uid] for uid in rest)
     differences = [(one_margins[uid] - other_margins[uid]) / len(one) for uid in sample]
-    number, population = len(differences), len(same)
-    left = 1 - (number - 1) / (population - 1)
+    number, size = len(differences), len(rest)
+    left = 1 - (number - 1) / (size - 1)
     return Evidence(
-        estimate=exact + population * fmean(differences),
-        error=population * stdev(differences) / math.sqrt(number) * math.sqrt(left),
+        estimate=exact + size * fmean(differences),
+        error=size * stdev(differences) / math.sqrt(number) * math.sqrt(left),
         degrees=number - 1,
     )
 

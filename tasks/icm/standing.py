@@ -8,14 +8,10 @@ from collections.abc import Mapping, Sequence
 from backends.messages import Response
 from tasks.icm import scoring
 from tasks.icm.claims import Claim
-from tasks.icm.state import Evaluated, Evaluator, Labels, State
+from tasks.icm.state import Evaluated, Evaluator, Labels, State, settled
 
 UNLABELLED_MATE_WEIGHT = 100
 """How much likelier than others an unlabelled claim is drawn whose group has a label already."""
-
-LONGEST_TAIL = 4
-"""After so many changed labels "tree-tail" builds its tree anew: a server keeps a path of its own for each
-claim, and longer ones do not fit (bench/results/icm.json)."""
 
 
 class Standing:
@@ -29,7 +25,7 @@ class Standing:
             itertools.accumulate(pick_weights(evaluator.claims, found.state.assigned))
         )
         self._evaluator = evaluator
-        self._recent = recent if len(recent) <= LONGEST_TAIL else ()
+        self._recent = recent
         # For a labelled claim the proposal's prompt is that of its score.
         self._proposals = {
             **found.proposals,
@@ -76,13 +72,19 @@ class Standing:
             scores = {uid: scoring.score(answers[uid].label_logprobs) for uid in uids}
         return {uid: scoring.margin(labels[uid], score) for uid, score in scores.items()}
 
+    async def leave(self) -> None:
+        """Give up the evaluations that nobody waits for any more, as after an error beside them."""
+        for task in self._evaluated.values():
+            task.cancel()
+        await asyncio.gather(*self._evaluated.values(), return_exceptions=True)
+
     def follow(self, state: State) -> "Standing":
         """Go to a state that was evaluated from here."""
         if state is self.state:
             found = Evaluated(state, self._proposals)
         else:
             found = self._evaluated[frozenset(state.assigned.items())].result()
-        return Standing(found, self._evaluator, self._after(state.assigned))
+        return Standing(found, self._evaluator, settled(self._after(state.assigned)))
 
     def _after(self, labels: Labels) -> list[int]:
         """Return whose labels changed lately, the latest last, once `labels` follows."""

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backends.messages import Response
+from backends.messages import Request, Response
 from tasks.ask import Ask
 from tasks.icm import scoring
 from tasks.icm.claims import Claim, Draw
 from tasks.icm.consistency import Pair, inconsistent_pairs
 from tasks.icm.prompts import Prompter
 from tasks.icm.search_settings import SearchSettings
+
+LONGEST_TAIL = 4
+"""After so many changed labels "tree-tail" builds its tree anew: a server keeps a path of its own for each
+claim, and longer ones do not fit (bench/results/icm.json)."""
 
 Labels = Mapping[int, int]
 """{uid: label}"""
@@ -73,7 +77,9 @@ class Evaluator:
         Raises:
             ExceptionGroup: Of the BackendErrors of requests without an answer.
         """
-        asked = self.prompter.about(uids, labels, recent)
+        return await self._answers(self.prompter.about(uids, labels, recent), purpose)
+
+    async def _answers(self, asked: Mapping[int, Request], purpose: str) -> dict[int, Response]:
         responses = await self._ask(list(asked.values()), purpose=purpose)
         return dict(zip(asked, responses, strict=True))
 
@@ -106,8 +112,11 @@ class Evaluator:
         """
         known = known or {}
         others = self._without_label(labels) if self.settings.lookahead else []
-        missing = [uid for uid in (*sorted(labels), *others) if uid not in known]
-        found = {**known, **await self.ask(labels, missing, f"evaluate {what}", recent)}
+        missing = [uid for uid in sorted(labels) if uid not in known]
+        asked = self.prompter.about([*missing, *others], labels, recent)
+        if settled(recent) != recent:  # as they will be asked from there
+            asked |= self.prompter.about(others, labels, settled(recent))
+        found = {**known, **await self._answers(asked, f"evaluate {what}")}
         state = self._scored(labels, {uid: found[uid] for uid in sorted(labels)})
         return Evaluated(state, _proposed({uid: found[uid] for uid in others}))
 
@@ -126,6 +135,11 @@ class Evaluator:
             energy=scoring.energy(predictability, len(pairs), alpha=self.settings.alpha),
             label_mass=mass,
         )
+
+
+def settled(recent: Sequence[int]) -> Sequence[int]:
+    """Return whose labels changed lately once a change is accepted: none where there are too many to keep."""
+    return recent if len(recent) <= LONGEST_TAIL else ()
 
 
 def _proposed(found: Mapping[int, Response]) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """A sequential search asks less, and takes the decisions of a full one but for those that it errs in."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -8,11 +9,14 @@ from typing import Any
 import pytest
 
 from backends.scripted import Scripted
+from tasks.icm import deciding
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency
 from tasks.icm.orders import ContextOrder, ReferenceOrder, TreeOrder, TreeTailOrder
 from tasks.icm.search import Search, Step
+from tasks.icm.sequential import Evidence, growing_parts, share_of_doubt
 from tests.tasks.icm.made_up import (
+    LogOdds,
     MemoryStore,
     PlainAsk,
     answering,
@@ -164,3 +168,102 @@ async def test_where_all_is_noise_little_is_decided_early() -> None:
     steps = await sequential(asking(doubtful))
     decided = [step for step in steps if step.evaluated is not None]
     assert len(early(steps)) < len(decided) / 2
+
+
+# --- models in which claims are not alike ----------------------------------------------------------------
+
+
+def coupled(prompt: str) -> float:
+    """Score a claim by its mates' labels most: what a part of a pool would miss."""
+    shown, claim = read_prompt(prompt)
+    question = claim.split(".")[0]
+    mates = [label for mate, label in shown if mate.split(".")[0] == question]
+    return uneven(prompt) + truth(claim) * 2.0 * sum(1 if label else -1 for label in mates)
+
+
+def late(prompt: str) -> float:
+    """Score a claim by what it is shown last: claims of a subtree see a change at the same place."""
+    shown, claim = read_prompt(prompt)
+    weights = [0.8**place for place in range(len(shown))]
+    leaning = sum(
+        weight * (1 if label == (truth(other) > 0) else -1)
+        for weight, (other, label) in zip(weights, reversed(shown), strict=True)
+    )
+    return uneven(prompt) + truth(claim) * leaning
+
+
+@pytest.mark.parametrize("model", [coupled, late])
+@pytest.mark.parametrize("order", [ReferenceOrder(), tree()])
+async def test_few_changes_are_rejected_that_a_full_evaluation_would_accept(
+    model: LogOdds, order: ContextOrder
+) -> None:
+    wrong = accepted = 0
+    for seed in range(4):
+        steps = await sequential(asking(model), order, seed=seed, error_probability=0.05)
+        in_full = search_over(
+            drawn_with_truths(), Consistency.NONE, asking(model), order, **SETTINGS, seed=seed
+        )
+        for before, step in pairwise(steps):
+            if step.evaluated is not None:
+                exact = await in_full.decide(before.state, step.iteration, before.flips)
+                accepted += exact.outcome == "accepted"
+                wrong += exact.outcome != step.outcome
+    assert accepted > 20
+    assert wrong <= 0.05 * accepted
+
+
+async def test_some_early_rejections_are_checked_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_full = await sequential(evaluation="full")
+    monkeypatch.setattr(deciding, "AUDITED", 0.5)
+    some = await sequential()
+    assert any(step.audit == "right" for step in some)
+    assert all(step.evaluated == 1.0 for step in some if step.audit)
+    assert early(some)
+    monkeypatch.setattr(deciding, "AUDITED", 1.0)
+    found = await sequential()
+    assert ways(found) == ways(in_full)
+    assert not early(found)
+    assert {step.audit for step in found if step.outcome == "rejected"} >= {"right"}
+    assert {step.audit for step in found if step.outcome == "accepted"} <= {None, "wrong"}
+
+
+async def test_a_wrong_part_is_found_out_and_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where parts say nonsense, the audit tells, and what it looked at is decided as in full."""
+    monkeypatch.setattr(deciding, "AUDITED", 1.0)
+
+    def nonsense(*_: object) -> Evidence:
+        return Evidence(-1e6, 1.0, 15)
+
+    monkeypatch.setattr(deciding, "difference", nonsense)
+    found = await sequential()
+    assert ways(found) == ways(await sequential(evaluation="full"))
+    assert {step.audit for step in found if step.outcome == "accepted"} == {"wrong"}
+
+
+async def test_doubt_is_shared_among_all_comparisons_of_a_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[tuple[int, int, float]] = []
+
+    def recorded(number: int, looks: int, doubt: float) -> float:
+        shares.append((number, looks, doubt))
+        return share_of_doubt(number, looks, doubt)
+
+    monkeypatch.setattr(deciding, "share_of_doubt", recorded)
+    await sequential(asking(doubtful), consistency=Consistency.ANSWER, iterations=4, error_probability=0.03)
+    assert {doubt for _, _, doubt in shares} == {0.03}
+    assert {looks for _, looks, _ in shares} <= {1, 2}
+    numbers = [number for number, _, _ in shares]
+    assert max(numbers) > 2  # a choice of repairs, another, and the change itself
+    assert all(after in {before, before + 1, 1} for before, after in pairwise(numbers))
+
+
+async def test_every_comparison_draws_a_part_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    def recorded(claims: Sequence[int], rng: random.Random) -> list[list[int]]:
+        parts = growing_parts(claims, rng)
+        drawn.extend(tuple(claims.index(uid) for uid in part) for part in parts[:1])
+        return parts
+
+    monkeypatch.setattr(deciding, "growing_parts", recorded)
+    await sequential(iterations=20)
+    assert len(set(drawn)) > 5

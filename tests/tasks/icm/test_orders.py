@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -177,41 +176,3 @@ async def test_lookahead_needs_fewer_rounds_and_not_fewer_prompts() -> None:
         prompts.append(len(set(ask.prompts)))
     assert rounds[1] < rounds[0]
     assert prompts[1] >= prompts[0]
-
-
-@given(pools(), st.integers(1, 6))
-def test_parts_grow_within_each_other_and_are_never_all(
-    pool: tuple[int, int, list[int], list[int], list[int]], at_least: int
-) -> None:
-    number, seed, labelled, _, _ = pool
-    for order in orders(number, seed):
-        found = order.parts(labelled, random.Random(seed), at_least=at_least)
-        for part in found:
-            assert at_least <= len(set(part)) == len(part) < len(labelled)
-            assert set(part) <= set(labelled)
-        for smaller, larger in pairwise(found):
-            assert set(smaller) < set(larger)
-        assert order.parts(labelled, random.Random(seed), at_least=at_least) == found
-
-
-def test_every_claim_is_as_often_in_a_part() -> None:
-    """Over runs, whose leaves are in other orders each."""
-    rng = random.Random(0)
-    for kind in (0, 1):
-        counts = Counter[int]()
-        for seed in range(2000):
-            order = orders(64, seed)[kind]
-            counts.update(order.parts(range(0, 64, 2), rng, at_least=8)[0])
-        shares = [counts[uid] / counts.total() for uid in range(0, 64, 2)]
-        assert all(share == pytest.approx(1 / 32, rel=0.15) for share in shares)
-
-
-def test_a_part_of_a_tree_shares_what_it_is_shown() -> None:
-    """It costs about its own share; one of as many claims from anywhere costs far more."""
-    order = TreeOrder(256, 0)
-    texts = shown(range(256))
-    part = order.parts(range(256), random.Random(1), at_least=16)[0]
-    anywhere = random.Random(1).sample(range(256), len(part))
-    costs = [computed(list(order.contexts(texts, uids)), keep=True) for uids in (part, anywhere)]
-    assert len(part) == 16
-    assert costs[0] < costs[1] / 3

@@ -1,5 +1,6 @@
 """What holds for every search: what it depends on, what it costs, how it repairs, when it stops."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,9 +19,11 @@ from cache.lookup import Lookup
 from tasks.generate import Generator
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency, Pair, inconsistent_pairs
+from tasks.icm.orders import TreeOrder, TreeTailOrder
 from tasks.icm.scoring import LabelMassError
 from tasks.icm.search import Step
 from tasks.icm.standing import pick_weights
+from tasks.icm.state import LONGEST_TAIL
 from tests.tasks.icm.made_up import (
     MemoryStore,
     PlainAsk,
@@ -510,3 +513,58 @@ async def test_label_mass_is_looked_at_in_every_evaluation() -> None:
 async def test_state_tells_its_label_mass() -> None:
     steps = await searched(made_draw(), iterations=3)
     assert steps[-1].state.label_mass == pytest.approx(0.9)
+
+
+# --- look-ahead where it could show ---------------------------------------------------------------------
+
+
+async def test_look_ahead_does_not_show_in_tree_tail() -> None:
+    """Whose order depends on what changed lately, also for proposals that are asked ahead."""
+    drawn = made_draw(groups=10)
+    order = TreeTailOrder(TreeOrder(len(drawn.claims), 0))
+    for seed in range(4):
+        plain, ahead = [
+            await searched(drawn, order=order, iterations=80, alpha=3.0, seed=seed, lookahead=lookahead)
+            for lookahead in (0, 3)
+        ]
+        assert sum(step.outcome == "accepted" for step in plain) > 2 * LONGEST_TAIL
+        assert ahead == plain
+
+
+async def test_look_ahead_does_not_fail_on_what_is_not_wanted() -> None:
+    """A repair that is evaluated ahead, and would fail, is not looked at by the search."""
+    drawn = made_draw()
+    plain = asking()
+    steps = await searched(drawn, Consistency.ANSWER, plain, iterations=30, alpha=10.0)
+    wanted = set(plain.prompts)
+
+    def script(request: Request) -> Response:
+        mass = 0.9 if request.prompt in wanted else 0.001
+        outcome = answering(doubtful, mass=mass)(request)
+        assert isinstance(outcome, Response)
+        return outcome
+
+    ahead = PlainAsk(Scripted(script))
+    found = await searched(drawn, Consistency.ANSWER, ahead, iterations=30, alpha=10.0, lookahead=1)
+    assert set(ahead.prompts) > wanted
+    assert found == steps
+
+
+async def test_an_error_ends_what_is_asked_beside_it() -> None:
+    """Of two repairs that are evaluated at the same time one fails; the other is not asked on."""
+    asked: list[str] = []
+
+    async def ask(requests: Sequence[Request], *, purpose: str) -> list[Response]:
+        if purpose.startswith("evaluate repair") and len(asked) == 2:
+            raise ExceptionGroup(purpose, [ServerUnavailableError("gone")])
+        asked.append(purpose)
+        if purpose.startswith("evaluate repair"):
+            await asyncio.sleep(3600)
+        outcomes = [answering(doubtful)(request) for request in requests]
+        return [outcome for outcome in outcomes if isinstance(outcome, Response)]
+
+    before = asyncio.all_tasks()
+    drawn = one_group(("red", "blue", "red", "green"), {0: 1, 1: 1})
+    with pytest.raises(ExceptionGroup):
+        await searched(drawn, Consistency.ANSWER, ask, iterations=5)
+    assert asyncio.all_tasks() == before

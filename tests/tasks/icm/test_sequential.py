@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import Counter
 from statistics import fmean
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tasks.icm.scoring import mutual_predictability
-from tasks.icm.sequential import Evidence, as_normal, difference, share_of_doubt
+from tasks.icm.sequential import Evidence, as_normal, difference, growing_parts, share_of_doubt
 
 NATS = st.floats(-11.5, 11.5)
 
@@ -38,7 +39,7 @@ def test_all_of_the_pool_says_the_difference_exactly(
     one, other, scores, other_scores = drawn
     same = [uid for uid in one if other.get(uid) == one[uid]]
     assume(len(same) > 1)
-    found = difference(one, other, same, margins(one, scores), margins(other, other_scores))
+    found = difference(one, other, same, same, margins(one, scores), margins(other, other_scores))
     exact = mutual_predictability(one, scores) - mutual_predictability(other, other_scores)
     assert found.estimate == pytest.approx(exact, abs=1e-9)
     assert found.error == 0.0
@@ -58,7 +59,7 @@ def test_parts_are_right_on_average_and_their_errors_are_as_large_as_said(
     assume(len(same) > 3)
     exact = mutual_predictability(one, scores) - mutual_predictability(other, other_scores)
     ours, theirs = margins(one, scores), margins(other, other_scores)
-    found = [difference(one, other, part, ours, theirs) for part in itertools.combinations(same, 3)]
+    found = [difference(one, other, same, part, ours, theirs) for part in itertools.combinations(same, 3)]
     assert fmean(each.estimate for each in found) == pytest.approx(exact, abs=1e-9)
     squared = fmean((each.estimate - exact) ** 2 for each in found)
     assert squared <= fmean(each.error**2 for each in found) + 1e-9
@@ -107,7 +108,7 @@ def test_no_more_signs_are_wrong_than_is_said() -> None:
         threshold = fmean(shifts) - 0.01
         scores = dict(enumerate(shifts))
         for size in (16, 32, 64):
-            found = difference(one, one, range(size), scores, dict.fromkeys(range(128), 0.0))
+            found = difference(one, one, range(128), range(size), scores, dict.fromkeys(range(128), 0.0))
             is_more = found.says_more_than(threshold, share_of_doubt(1, 3, doubt))
             if is_more is not None:
                 wrong += not is_more
@@ -120,3 +121,40 @@ def test_no_more_signs_are_wrong_than_is_said() -> None:
 def test_all_comparisons_together_have_the_doubt_of_their_decision() -> None:
     spent = sum(4 * share_of_doubt(number, 4, 0.05) for number in range(1, 10_000))
     assert 0.0499 < spent < 0.05
+
+
+@given(st.lists(st.integers(0, 500), unique=True), st.integers(0, 5))
+def test_parts_grow_within_each_other_up_to_half(claims: list[int], seed: int) -> None:
+    found = growing_parts(claims, random.Random(seed))
+    assert [len(part) for part in found] == [size for size in (16, 32, 64, 128) if 2 * size <= len(claims)]
+    for part in found:
+        assert len(set(part)) == len(part)
+        assert set(part) <= set(claims)
+    for smaller, larger in itertools.pairwise(found):
+        assert set(smaller) < set(larger)
+    assert growing_parts(claims, random.Random(seed)) == found
+
+
+def test_every_claim_is_as_often_in_a_part() -> None:
+    rng = random.Random(0)
+    counts = Counter[int]()
+    for _ in range(2000):
+        counts.update(growing_parts(range(64), rng)[0])
+    assert all(counts[uid] / 2000 == pytest.approx(16 / 64, rel=0.15) for uid in range(64))
+
+
+@given(labelings())
+def test_what_is_not_in_the_population_is_counted_exactly(
+    drawn: tuple[dict[int, int], dict[int, int], dict[int, float], dict[int, float]],
+) -> None:
+    one, other, scores, other_scores = drawn
+    same = [uid for uid in one if other.get(uid) == one[uid]]
+    assume(len(same) > 3)
+    population = same[1:]  # whatever else is known exactly
+    exact = mutual_predictability(one, scores) - mutual_predictability(other, other_scores)
+    ours, theirs = margins(one, scores), margins(other, other_scores)
+    found = [
+        difference(one, other, population, part, ours, theirs)
+        for part in itertools.combinations(population, 2)
+    ]
+    assert fmean(each.estimate for each in found) == pytest.approx(exact, abs=1e-9)
