@@ -22,7 +22,7 @@ async def test_a_tail_shows_the_latest_change_last_until_it_is_too_long() -> Non
     prompter = Prompter(claims=drawn.claims, model="made-up", labels=LABELS, order=order)
     evaluator = Evaluator(drawn, None, prompter, SearchSettings(), ask)
     standing = Standing(await evaluator.evaluate(drawn.seed_labels, "seeds"), evaluator)
-    labels = dict(drawn.seed_labels)
+    labels, tail = dict(drawn.seed_labels), ()
     changes = (12, 3, 15, 9, 10)
     assert len(changes) == LONGEST_TAIL + 1
     for number, uid in enumerate(changes, start=1):
