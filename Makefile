@@ -73,12 +73,15 @@ bench-lists: client-env ## compare list sizes on the vLLM server that runs; abou
 
 # TruthfulQA in ICM's format is not part of the project: name yours as `make bench-icm CLAIMS=path`.
 CLAIMS ?= ../shared/data/truthfulqa/train.json
-.PHONY: bench-icm bench-icm-live
+.PHONY: bench-icm bench-icm-live bench-icm-order
 bench-icm: client-env ## count what full ICM searches cost a server, for each order of contexts; half an hour
 	$(BIN)/python -m bench.icm "$(CLAIMS)" "$$($(FLOWS) model)/tokenizer.json"
 
 bench-icm-live: client-env ## compare orders of contexts on the vLLM server that runs; a few minutes
 	$(BIN)/python -m bench.icm_live "$(CLAIMS)"
+
+bench-icm-order: client-env ## tell whether the order of contexts matters, on the vLLM server that runs; a quarter of an hour
+	$(BIN)/python -m bench.icm_order "$(CLAIMS)"
 
 chaos: client-env ## kill the clients of a failing server again and again, and do the accounts
 	$(BIN)/python -m bench.chaos
