@@ -23,16 +23,27 @@ NO_BASELINE = -1e9
 
 @dataclass(kw_only=True)
 class ReferenceSearch:
-    """The reference's loop; every call of `ask` is one HTTP request."""
+    """The reference's loop.
+
+    Args:
+        draw: Claims and seed labels.
+        keys: Each claim's consistency key, or None for no consistency.
+        prompter: Makes the requests.
+        settings: The numbers.
+        ask: Answers requests, each of them one HTTP request; those of one evaluation come together.
+    """
 
     draw: Draw
     keys: Sequence[str] | None
     prompter: Prompter
     settings: SearchSettings
-    ask: Callable[[Request], Response]
+    ask: Callable[[Sequence[Request]], Sequence[Response]]
     dummies: int = 0
-    """Requests for the completion of "dummy prompt"."""
+    """Requests for the completion of "dummy prompt"; counted and not asked."""
     evaluations: int = 0
+    changes: int = 0
+    """Proposals that were not the label that the claim had: each is evaluated."""
+    accepted: int = 0
 
     def run(self) -> Labels:
         """Search, and return the labels."""
@@ -40,25 +51,27 @@ class ReferenceSearch:
         energy = self._energy(labels)
         if self._pairs(labels):
             labels, energy = self._fixed(labels, energy, 0)
-        flips = 0
         for iteration in range(1, self.settings.iterations + 1):
             uid = self._picked(labels, iteration)
-            request = self.prompter.about([uid], labels)[uid]
-            label = scoring.proposed_label(scoring.score(self.ask(request).label_logprobs))
+            response = self.ask([self.prompter.about([uid], labels)[uid]])[0]
+            label = scoring.proposed_label(scoring.score(response.label_logprobs))
             if labels.get(uid) == label:
                 continue
+            self.changes += 1
             changed, _ = self._fixed({**labels, uid: label}, NO_BASELINE, iteration)
             changed_energy = self._energy(changed)
             if self.settings.random("accept", iteration).random() < scoring.acceptance(
-                changed_energy, energy, self.settings.temperature(flips)
+                changed_energy, energy, self.settings.temperature(self.accepted)
             ):
-                labels, energy, flips = changed, changed_energy, flips + 1
+                labels, energy = changed, changed_energy
+                self.accepted += 1
         return labels
 
     def _energy(self, labels: Labels) -> float:
         self.evaluations += 1
         asked = self.prompter.leave_one_out(labels)
-        scores = {uid: scoring.score(self.ask(one).label_logprobs) for uid, one in asked.items()}
+        responses = self.ask(list(asked.values()))
+        scores = {uid: scoring.score(one.label_logprobs) for uid, one in zip(asked, responses, strict=True)}
         predictability = scoring.mutual_predictability(labels, scores)
         return scoring.energy(predictability, len(self._pairs(labels)), alpha=self.settings.alpha)
 

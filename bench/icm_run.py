@@ -151,7 +151,9 @@ def as_the_reference(draw: Draw, model: MadeUpModel, settings: SearchSettings) -
     """Search as the reference implementation does: a prompt a request, one after the other, nothing kept."""
     prompter = Prompter(claims=draw.claims, model="made-up", labels=LABELS)
     keys = consistency_keys(draw.claims, Consistency.REFERENCE)
-    search = ReferenceSearch(draw=draw, keys=keys, prompter=prompter, settings=settings, ask=model)
+    search = ReferenceSearch(
+        draw=draw, keys=keys, prompter=prompter, settings=settings, ask=lambda asked: list(map(model, asked))
+    )
     started = time.perf_counter()
     found = search.run()
     seconds = time.perf_counter() - started
