@@ -2,10 +2,12 @@
 
     VLLM_BASE_URL=http://127.0.0.1:8000 python -m bench.icm_live CLAIMS        (or `make bench-icm-live`)
 
-First one evaluation of the same labels, cold: what the orders alone differ in. Then a search in each, which
-takes a way of its own, since other prompts have other answers. Each has a store of its own, and by a cache
-salt a part of the server's prefix cache of its own, so none profits from another. Nobody else may ask the
-server meanwhile: it counts for all.
+First one evaluation of the same labels, cold: what the orders alone differ in. Then a search in each, and one
+as the reference implementation works: a prompt a request, nothing kept, and pools evaluated again after a
+fix. A search takes a way of its own, since other prompts have other answers; so costs are also told for each
+prompt and for each evaluated change. Each has a store of its own, and by a cache salt a part of the server's
+prefix cache of its own, so none profits from another. Nobody else may ask the server meanwhile: it counts
+for all.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,14 +27,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backends.batching import ListBounds
 from backends.errors import BackendError
 from backends.messages import Request, Response
 from backends.vllm_server import VLLMServer
+from bench.icm_reference import ReferenceSearch
 from cache.disk_store import DiskStore
 from cache.lookup import CacheMode, Lookup
 from flows.settings import Settings, load_settings
+from tasks.ask import Ask
 from tasks.generate import Generator
 from tasks.icm.claims import LABEL_TEXTS, Draw, draw, load_claims
+from tasks.icm.consistency import Consistency, consistency_keys
 from tasks.icm.orders import OrderName, make_order
 from tasks.icm.prompts import Prompter
 from tasks.icm.search import Search
@@ -40,6 +46,7 @@ from tasks.icm.search_settings import SearchSettings
 
 RESULT = Path(__file__).parent / "results" / "icm_live.json"
 ORDERS: tuple[OrderName, ...] = ("reference", "tree", "tree-tail")
+AS_THE_REFERENCE = "as-the-reference"
 SEED = 27565976
 
 
@@ -59,34 +66,79 @@ class SaltedAsk:
         return await self.generator(salted, purpose=purpose)
 
 
-async def evaluation(ask: SaltedAsk, prompter: Prompter, drawn: Draw) -> dict[str, Any]:
+async def evaluation(ask: Ask, prompter: Prompter, drawn: Draw) -> dict[str, Any]:
     """Ask about every claim with all others as context, labelled as in the file."""
     labels = {uid: claim.gold or 0 for uid, claim in enumerate(drawn.claims)}
     await ask(list(prompter.leave_one_out(labels).values()), purpose="evaluate")
     return {}
 
 
-async def search(ask: SaltedAsk, prompter: Prompter, drawn: Draw, *, iterations: int) -> dict[str, Any]:
+def consistency_of(drawn: Draw) -> Consistency:
+    """Return what makes claims contradict each other, in all searches: without answers, gold labels."""
+    has_answers = all(claim.answer is not None for claim in drawn.claims)
+    return Consistency.ANSWER if has_answers else Consistency.REFERENCE
+
+
+async def search(ask: Ask, prompter: Prompter, drawn: Draw, *, iterations: int) -> dict[str, Any]:
     """Search once."""
     settings = SearchSettings(iterations=iterations)
-    async with aclosing(Search(drawn, None, prompter, settings, ask).steps()) as running:
+    keys = consistency_keys(drawn.claims, consistency_of(drawn))
+    async with aclosing(Search(drawn, keys, prompter, settings, ask).steps()) as running:
         steps = [step async for step in running]
+    decisions = Counter(step.outcome for step in steps)
     return {
-        "decisions": Counter(step.outcome for step in steps),
-        "labelled": len(steps[-1].state.assigned),
+        "decisions": decisions,
+        "changes": decisions["accepted"] + decisions["rejected"],
+        "labels": written(steps[-1].state.assigned),
     }
+
+
+async def search_as_the_reference(
+    ask: Ask, prompter: Prompter, drawn: Draw, *, iterations: int
+) -> dict[str, Any]:
+    """Search once with the reference's loop, in a thread, since it waits for every answer."""
+    loop = asyncio.get_running_loop()
+
+    def answered(requests: Sequence[Request]) -> Sequence[Response]:
+        asked = ask(requests, purpose=AS_THE_REFERENCE)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+    searching = ReferenceSearch(
+        draw=drawn,
+        keys=consistency_keys(drawn.claims, consistency_of(drawn)),
+        prompter=prompter,
+        settings=SearchSettings(iterations=iterations),
+        ask=answered,
+    )
+    labels = await asyncio.to_thread(searching.run)
+    return {
+        "decisions": {
+            "accepted": searching.accepted,
+            "rejected": searching.changes - searching.accepted,
+            "unchanged": iterations - searching.changes,
+        },
+        "changes": searching.changes,
+        "evaluations": searching.evaluations,
+        "dummy_requests_not_sent": searching.dummies,
+        "labels": written(labels),
+    }
+
+
+def written(labels: Mapping[int, int]) -> str:
+    """Write labels as a text, to see whether two ways found the same."""
+    return "".join(str(labels.get(uid, "-")) for uid in range(max(labels) + 1))
 
 
 Work = Callable[[SaltedAsk, Prompter, Draw], Awaitable[dict[str, Any]]]
 
 
 async def cost_of(
-    work: Work, server: VLLMServer, drawn: Draw, order: OrderName, model: str
+    work: Work, server: VLLMServer, drawn: Draw, order: OrderName, model: str, mode: CacheMode = CacheMode.USE
 ) -> dict[str, Any]:
     """Do some work in one order, with a store and a salt of its own, and say what the server counted."""
     with tempfile.TemporaryDirectory() as folder:
         store = DiskStore(Path(folder))
-        generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
+        generator = Generator(backend=server, lookup=Lookup(store, mode))
         prompter = await prompter_of(generator, drawn, order, model)
         ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}")
         before, started = await server.counters(), time.perf_counter()
@@ -95,7 +147,26 @@ async def cost_of(
         store.close()
     tally = generator.tally
     counted = after.since(before) if after else {}
-    return {"seconds": seconds, "prompts": tally.sent, "requests": tally.requests, **found, **counted}
+    costs = {"seconds": seconds, "prompts": tally.sent, "requests": tally.requests, **found, **counted}
+    return {**costs, **shares(costs)}
+
+
+def shares(costs: Mapping[str, Any]) -> dict[str, float]:
+    """Return the tokens computed for one prompt, and for one evaluated change."""
+    computed = costs["prompt_tokens_computed"]
+    found = {"computed_for_a_prompt": computed / costs["prompts"]}
+    if costs.get("changes"):
+        found["computed_for_a_change"] = computed / costs["changes"]
+    return found
+
+
+def ratios(costs: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, float]:
+    """Say how many times as much as the tree's another search took."""
+    names = (
+        "prompts", "requests", "prompt_tokens", "prompt_tokens_computed", "computed_for_a_prompt",
+        "computed_for_a_change", "seconds",
+    )  # fmt: skip
+    return {name: costs[name] / tree[name] for name in names if name in costs and name in tree}
 
 
 async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model: str) -> Prompter:
@@ -111,8 +182,8 @@ async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model
 
 async def compare(
     settings: Settings, pool: Draw, drawn: Draw, iterations: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Evaluate one draw and search another in every order: {order: what it cost}, twice."""
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Evaluate one draw and search another in every way: (model, and {way: cost} twice)."""
     evaluated: dict[str, Any] = {}
     searched: dict[str, Any] = {}
     async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
@@ -125,14 +196,21 @@ async def compare(
                 partial(search, iterations=iterations), server, drawn, order, model
             )
             print(line(order, searched[order]), flush=True)
-    return evaluated, searched
+    singly = ListBounds(max_prompts=1)
+    async with VLLMServer(settings.base_url, api_key=settings.api_key, bounds=singly) as server:
+        work = partial(search_as_the_reference, iterations=iterations)
+        costs = await cost_of(work, server, drawn, "reference", model, CacheMode.OFF)
+        searched[AS_THE_REFERENCE] = costs
+        print(line(AS_THE_REFERENCE, costs), flush=True)
+    return model, evaluated, searched
 
 
-def line(order: str, costs: dict[str, Any]) -> str:
-    """Say what one order cost."""
+def line(way: str, costs: dict[str, Any]) -> str:
+    """Say what one way cost."""
     return (
-        f"{order:10} {costs['prompts']:8,} {costs['requests']:9,} {costs['prompt_tokens']:12,} "
-        f"{costs['prompt_tokens_computed']:12,} {costs['seconds']:9.1f}  "
+        f"{way:16} {costs['prompts']:8,} {costs['requests']:9,} {costs['prompt_tokens']:12,} "
+        f"{costs['prompt_tokens_computed']:12,} {costs['computed_for_a_prompt']:8.0f} "
+        f"{costs.get('computed_for_a_change', 0):8.0f} {costs['seconds']:9.1f}  "
         f"{dict(costs['decisions']) if 'decisions' in costs else 'one evaluation, cold'}"
     )
 
@@ -149,23 +227,33 @@ def main() -> None:
     pool, drawn = (
         draw(claims, size=size, num_seeds=8, group_size=4, seed=SEED) for size in (options.pool, options.size)
     )
-    print(f"{'order':10} {'prompts':>8} {'requests':>9} {'tokens sent':>12} {'computed':>12} {'seconds':>9}")
+    print(
+        f"{'way':16} {'prompts':>8} {'requests':>9} {'tokens sent':>12} {'computed':>12} {'a prompt':>8} "
+        f"{'a change':>8} {'seconds':>9}"
+    )
     try:
-        evaluated, searched = asyncio.run(compare(load_settings(), pool, drawn, options.iterations))
+        model, evaluated, searched = asyncio.run(compare(load_settings(), pool, drawn, options.iterations))
     except BackendError as error:
         sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
     computed = {order: costs["prompt_tokens_computed"] for order, costs in evaluated.items()}
     ratio = computed["reference"] / computed["tree"]
     print(f"tokens computed in one evaluation of {options.pool} claims, reference by tree: {ratio:.2f}")
+    by_tree = {way: ratios(searched[way], searched["tree"]) for way in (AS_THE_REFERENCE, "reference")}
+    for way, found in by_tree.items():
+        print(f"a search, {way} by tree: {', '.join(f'{name} {one:.2f}' for name, one in found.items())}")
     result = {
         "about": "evaluations and searches in each order of contexts, by a real vLLM server's own counters",
         "command": "make bench-icm-live",
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "load_after": os.getloadavg()[0],
+        "model": model,
         "size": options.size,
         "iterations": options.iterations,
         "pool": options.pool,
+        "consistency": consistency_of(drawn),
         "computed_reference_by_tree": ratio,
+        "searches_by_tree": by_tree,
         "evaluations": evaluated,
         "searches": searched,
     }
