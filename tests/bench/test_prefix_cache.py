@@ -1,11 +1,24 @@
 """The bench's model of a server's cache, against one that is written down naively."""
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
+from bench.icm_model import MadeUpModel
+from bench.icm_run import LABELS
 from bench.prefix_cache import BLOCK_TOKENS, PrefixCache, Tokens
+from tasks.icm.claims import Draw, draw
+from tasks.icm.orders import OrderName, make_order
+from tasks.icm.prompts import Prompter
+from tests.bench.test_icm_bench import words
+from tests.tasks.icm.made_up import truthfulqa_train
+
+MODEL = os.environ.get("VLLM_TEST_MODEL")
+"""A folder with a tokenizer, as `make test` names it; read here since tests do not see the environment."""
 
 
 def tokens(*numbers: int) -> Tokens:
@@ -65,3 +78,58 @@ def test_whole_blocks_are_shared_and_the_last_token_is_always_computed() -> None
 def test_without_room_everything_is_computed() -> None:
     cache = PrefixCache(capacity_tokens=0)
     assert [cache.ask(run_of(40)), cache.ask(run_of(40))] == [40, 40]
+
+
+# --- one evaluation of real claims ----------------------------------------------------------------------
+
+TIMES_OF_FACT_17 = {64: 68_992 / 13_600, 128: 264_976 / 31_472, 256: 1_182_448 / 77_168}
+"""{claims: how many times the tree's tokens the reference's order computes}, with another tokenizer."""
+
+
+def drawn(size: int) -> Draw:
+    """Draw real claims; skips the test where they are not there."""
+    return draw(truthfulqa_train(), size=size, num_seeds=8, group_size=4, seed=0)
+
+
+def computed(claims: Draw, tokenizer: Tokenizer, order: OrderName) -> int:
+    """Count what one cold evaluation of all claims computes, in a cache that gives nothing up."""
+    model = MadeUpModel(claims=claims.claims, tokenizer=tokenizer, caches=[])
+    arranged = make_order(order, len(claims.claims), 0)
+    prompter = Prompter(claims=claims.claims, model="m", labels=LABELS, order=arranged)
+    cache = PrefixCache(capacity_tokens=2**22)
+    labels = {uid: claim.gold or 0 for uid, claim in enumerate(claims.claims)}
+    for request in prompter.leave_one_out(labels).values():
+        cache.ask(model.tokens(request.prompt or ""))
+    return cache.computed
+
+
+def check_fact_17(size: int, found: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert found == expected
+    assert found[0] / found[1] == pytest.approx(TIMES_OF_FACT_17[size], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(64, (66_816, 13_776)), (128, (253_408, 31_328)), (256, (1_121_168, 76_384))]
+)
+def test_fact_17_a_cold_evaluation_computes_so_much_in_words(size: int, expected: tuple[int, int]) -> None:
+    """A word is a token, so that it needs no model; the fact's own numbers are of a GPT tokenizer."""
+    claims = drawn(size)
+    tokenizer = words(claims)
+    found = computed(claims, tokenizer, "reference"), computed(claims, tokenizer, "tree")
+    check_fact_17(size, found, expected)
+
+
+@pytest.mark.skipif(
+    not Path(MODEL or "").name.startswith("smollm2"),
+    reason="needs the small model's tokenizer; `make test` names its folder",
+)
+@pytest.mark.parametrize(
+    ("size", "expected"), [(64, (77_392, 15_968)), (128, (299_552, 36_992)), (256, (1_324_000, 89_792))]
+)
+def test_fact_17_a_cold_evaluation_computes_so_much_for_the_small_model(
+    size: int, expected: tuple[int, int]
+) -> None:
+    claims = drawn(size)
+    tokenizer = Tokenizer.from_file(str(Path(MODEL or "") / "tokenizer.json"))
+    found = computed(claims, tokenizer, "reference"), computed(claims, tokenizer, "tree")
+    check_fact_17(size, found, expected)

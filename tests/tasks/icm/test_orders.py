@@ -2,8 +2,10 @@
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,13 +13,21 @@ from hypothesis import strategies as st
 
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency
-from tasks.icm.orders import Context, ContextOrder, ReferenceOrder, TreeOrder, TreeTailOrder
+from tasks.icm.orders import (
+    Context,
+    ContextOrder,
+    OrderName,
+    ReferenceOrder,
+    TreeOrder,
+    TreeTailOrder,
+    make_order,
+)
 from tests.tasks.icm.made_up import asking, made_draw, searched
 
 
 def orders(number: int, seed: int = 0) -> list[ContextOrder]:
-    tree = TreeOrder(number, seed)
-    return [ReferenceOrder(), tree, TreeTailOrder(tree)]
+    """Make one of every kind that there is."""
+    return [make_order(name, number, seed) for name in get_args(OrderName)]
 
 
 def parts(context: Context) -> list[int]:
@@ -98,6 +108,13 @@ def test_a_tree_computes_n_log_n_demonstrations(number: int) -> None:
     assert computed(reference, keep=True) == (number * number + number) // 2 - 1 if number > 1 else 1
 
 
+@given(st.integers(1, 100), st.integers(0, 100))
+def test_segments_of_any_tree_sum_up_to_at_most_n_log_n_plus_n(number: int, seed: int) -> None:
+    contexts = list(TreeOrder(number, seed).contexts(shown(range(number)), range(number)))
+    assert computed(contexts, keep=True) <= number * (math.log2(number) + 1)
+    assert max(len(one.branch) for one in contexts) == math.ceil(math.log2(number))
+
+
 @given(st.integers(1, 64), st.integers(0, 3), st.data())
 def test_a_tree_of_part_of_the_claims_computes_no_more_than_its_depth_for_each(
     number: int, seed: int, data: st.DataObject
@@ -125,6 +142,21 @@ def test_claims_of_one_question_are_spread_as_in_the_reference() -> None:
             distances += [place for place, uid in enumerate(reversed(parts(one))) if uid in mates]
     assert 29 < sum(distances) / len(distances) < 33  # 31 if they are anywhere
     assert sum(distance < 3 for distance in distances) / len(distances) < 0.08  # 3 of 63 would be 0.048
+
+
+def test_trees_show_the_others_in_every_order_alike() -> None:
+    """As a random order of the uids does, so on average over seeds a tree's scores cannot be others."""
+    trees = 4800
+    for uid in range(4):
+        others = [other for other in range(4) if other != uid]
+        found = Counter(
+            tuple(parts(one))
+            for seed in range(trees)
+            for one in TreeOrder(4, seed).contexts(shown(range(4)), [uid])
+        )
+        assert sorted(found) == sorted(permutations(others))
+        for count in found.values():
+            assert abs(count - trees / 6) < 4 * math.sqrt(trees * 5 / 36)  # four standard deviations
 
 
 def test_leaves_are_drawn_by_the_seed_and_by_nothing_global() -> None:
