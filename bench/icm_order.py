@@ -5,7 +5,7 @@
 The same labels are evaluated in the published order under random permutations of the uids, and in the tree's
 under as many orders of its leaves; beside them in the published order as it is, twice, since a server that
 computes in batches does not answer quite alike each time. Each has, by a cache salt, a part of the server's
-prefix cache of its own.
+prefix cache of its own. With `--store` answers are kept there, and a run that was cut off goes on.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import platform
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -237,7 +236,7 @@ async def evaluated(
     """Evaluate one state in every arrangement: {kind: its answers}."""
     found: dict[str, list[Answers]] = {}
     for place, arrangement in enumerate(arrangements(len(prompter.claims), number)):
-        ask = SaltedAsk(generator=generator, salt=f"{place}-{time.time_ns()}")
+        ask = SaltedAsk(generator=generator, salt=str(place))
         answers = await answers_in(arrangement, prompter, assigned, ask)
         found.setdefault(arrangement.kind, []).append(answers)
     return found
@@ -274,20 +273,19 @@ def show(name: str, report: Mapping[str, Any]) -> None:
     print(f"{name:8} same labels: {same}", flush=True)
 
 
-async def compare(settings: Settings, drawn: Draw, number: int) -> tuple[str, dict[str, Any]]:
-    """Evaluate every state: (model, {state: what is to be known of it})."""
+async def compare(settings: Settings, drawn: Draw, number: int, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Evaluate every state, with a store in `folder`: (model, {state: what is to be known of it})."""
     reports: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        store = DiskStore(Path(folder))
-        async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
-            model = settings.model or next(iter((await server.capabilities()).roots))
-            generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
-            prompter = await prompter_of(generator, drawn, "reference", model)
-            for name, assigned in states(drawn).items():
-                found = await evaluated(prompter, assigned, generator, number)
-                reports[name] = reported(found, assigned, drawn)
-                show(name, reports[name])
-        store.close()
+    store = DiskStore(folder)
+    async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
+        model = settings.model or next(iter((await server.capabilities()).roots))
+        generator = Generator(backend=server, lookup=Lookup(store, CacheMode.USE))
+        prompter = await prompter_of(generator, drawn, "reference", model)
+        for name, assigned in states(drawn).items():
+            found = await evaluated(prompter, assigned, generator, number)
+            reports[name] = reported(found, assigned, drawn)
+            show(name, reports[name])
+    store.close()
     return model, reports
 
 
@@ -297,15 +295,17 @@ def main() -> None:
     parser.add_argument("claims", type=Path)
     parser.add_argument("--size", type=int, default=32, help="claims; even")
     parser.add_argument("--orders", type=int, default=8, help="of each kind")
+    parser.add_argument("--store", type=Path, help="keeps answers; else none are kept")
     options = parser.parse_args()
     drawn = draw(load_claims(options.claims), size=options.size, num_seeds=8, group_size=4, seed=SEED)
     print(
         f"{'state':8} {'order':10} {'energy':>8} {'sd':>6} {'score':>8} {'sd':>6} {'sd/claim':>8} "
         f"{'last':>8} {'accuracy':>8} {'true':>6}"
     )
-    started = time.perf_counter()
     try:
-        model, reports = asyncio.run(compare(load_settings(), drawn, options.orders))
+        with tempfile.TemporaryDirectory() as folder:
+            work = compare(load_settings(), drawn, options.orders, options.store or Path(folder))
+            model, reports = asyncio.run(work)
     except BackendError as error:
         sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
     result = {
@@ -317,7 +317,6 @@ def main() -> None:
         "size": options.size,
         "orders_of_each_kind": options.orders,
         "alpha": ALPHA,
-        "seconds": time.perf_counter() - started,
         "gold": "".join(str(claim.gold or 0) for claim in drawn.claims),
         "labels": {
             name: {str(uid): label for uid, label in assigned.items()}
