@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from itertools import combinations, product
 from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev, variance
+from statistics import correlation, fmean, median, stdev, variance
 from typing import Any
 
 from backends.errors import BackendError
@@ -154,6 +154,11 @@ def pull_of_the_last(found: Sequence[Answers]) -> float:
     return together / alone if alone else 0.0
 
 
+def last_alike(one: Answers, assigned: Labels) -> float:
+    """Return the share of labelled claims that are asked about right after one of their own label."""
+    return fmean(one.last_is_true[uid] == bool(label) for uid, label in assigned.items())
+
+
 def claim_spread(found: Sequence[Answers]) -> float:
     """Return how far orders of one kind move the score of one claim: a standard deviation, in nats."""
     return sqrt(fmean(variance([one.scores[uid] for one in found]) for uid in found[0].scores))
@@ -194,8 +199,12 @@ def summary(found: Sequence[Answers], assigned: Labels, gold: str) -> Summary:
 
 
 def differences(reference: Sequence[Answers], tree: Sequence[Answers], assigned: Labels) -> dict[str, float]:
-    """Say how far the trees are from the permutations, and how likely chance alone parts them so far."""
+    """Say how far the trees are from the permutations, and how likely chance alone parts them so far.
+
+    Spreads are compared by the distances from the medians (Brown and Forsythe, 1974).
+    """
     energies = [[one.energy(assigned) for one in found] for found in (reference, tree)]
+    strays = [[abs(one - median(of_kind)) for one in of_kind] for of_kind in energies]
     means = [[one.mean_score for one in found] for found in (reference, tree)]
     between: list[float] = []
     by_chance: list[float] = []
@@ -206,6 +215,7 @@ def differences(reference: Sequence[Answers], tree: Sequence[Answers], assigned:
     return {
         "energy": fmean(energies[1]) - fmean(energies[0]),
         "energy_p": exact_p(*energies),
+        "energy_spread_p": exact_p(*strays),
         "mean_score": fmean(means[1]) - fmean(means[0]),
         "mean_score_p": exact_p(*means),
         "claim_rms": sqrt(fmean(between)),
@@ -245,11 +255,19 @@ async def evaluated(
 def reported(found: Mapping[str, Sequence[Answers]], assigned: Labels, drawn: Draw) -> dict[str, Any]:
     """Put together all that is to be known of one state."""
     gold = "".join(str(claim.gold or 0) for claim in drawn.claims)
+    energies = {kind: [one.energy(assigned) for one in answers] for kind, answers in found.items()}
+    alike = {kind: [last_alike(one, assigned) for one in answers] for kind, answers in found.items()}
     return {
         "kinds": {kind: asdict(summary(answers, assigned, gold)) for kind, answers in found.items()},
         "tree_less_reference": differences(found["reference"], found["tree"], assigned),
         "same_labels": agreements(found),
-        "energies": {kind: [one.energy(assigned) for one in answers] for kind, answers in found.items()},
+        "energy_with_last_alike": {
+            kind: correlation(energies[kind], alike[kind])
+            for kind in ("reference", "tree")
+            if len({*alike[kind]}) > 1 and len({*energies[kind]}) > 1
+        },
+        "energies": energies,
+        "last_alike": alike,
         "mean_scores": {kind: [one.mean_score for one in answers] for kind, answers in found.items()},
         "proposed": {kind: [one.proposed for one in answers] for kind, answers in found.items()},
     }
@@ -268,6 +286,11 @@ def show(name: str, report: Mapping[str, Any]) -> None:
         f"{name:8} tree less reference: energy {apart['energy']:+.2f} (p {apart['energy_p']:.3f}), "
         f"mean score {apart['mean_score']:+.3f} (p {apart['mean_score_p']:.3f}), "
         f"claim by claim {apart['claim_rms']:.3f} ({apart['claim_rms_by_chance']:.3f} by chance)"
+    )
+    with_alike = ", ".join(f"{kind} {one:+.2f}" for kind, one in report["energy_with_last_alike"].items())
+    print(
+        f"{name:8} energy spread p {apart['energy_spread_p']:.3f}; correlation of energy and claims asked "
+        f"after their own label: {with_alike}"
     )
     same = ", ".join(f"{pairs} {share:.3f}" for pairs, share in report["same_labels"].items())
     print(f"{name:8} same labels: {same}", flush=True)

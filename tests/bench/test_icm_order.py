@@ -17,6 +17,7 @@ from bench.icm_order import (
     arrangements,
     differences,
     evaluated,
+    last_alike,
     pull_of_the_last,
     reported,
     states,
@@ -79,6 +80,18 @@ def test_pull_of_the_last_compares_a_claim_with_itself() -> None:
     found = [answers(1.5, 8.0, last="10"), answers(0.5, 9.0, last="01")]
     assert pull_of_the_last(found) == pytest.approx(1.0)
     assert pull_of_the_last(found[:1]) == 0.0
+
+
+def test_last_alike_is_the_share_of_labelled_claims_after_their_own_label() -> None:
+    assert last_alike(answers(0, 0, 0, 0, last="1010"), {0: 1, 1: 1, 2: 0, 3: 0}) == 0.5
+    assert last_alike(answers(0, 0, 0, last="100"), {0: 1, 2: 0}) == 1.0
+
+
+def test_spreads_of_energies_are_compared_by_distances_from_the_median() -> None:
+    near, far = ([answers(middle * by) for middle in (-1, 0, 1, 2)] for by in (0.1, 10.0))
+    assert differences(near, near, {0: 1})["energy_spread_p"] == 1.0
+    assert differences(near, far, {0: 1})["energy_spread_p"] == pytest.approx(2 / 70)
+    assert differences(near, far, {0: 1})["energy_p"] > 0.2
 
 
 def test_differences_are_those_of_the_trees() -> None:
