@@ -4,10 +4,12 @@
 
 First one evaluation of the same labels, cold: what the orders alone differ in. Then a search in each, and one
 as the reference implementation works: a prompt a request, nothing kept, and pools evaluated again after a
-fix. A search takes a way of its own, since other prompts have other answers; so costs are also told for each
-prompt and for each evaluated change. Each has a store of its own, and by a cache salt a part of the server's
-prefix cache of its own, so none profits from another. Nobody else may ask the server meanwhile: it counts
-for all.
+fix. All searches decide by made-up answers, which no order changes (icm_model.py), so that all take the same
+way and their costs can be compared: the server computes every prompt, and what it says is put aside. With
+`--own-ways` what it says decides; then every search goes elsewhere, and some evaluate many times as much.
+
+Each has a store of its own, and by a cache salt a part of the server's prefix cache of its own, so none
+profits from another. Nobody else may ask the server meanwhile: it counts for all.
 """
 
 import argparse
@@ -27,10 +29,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
 from backends.batching import ListBounds
 from backends.errors import BackendError
 from backends.messages import Request, Response
 from backends.vllm_server import VLLMServer
+from bench.icm_model import MadeUpModel
 from bench.icm_reference import ReferenceSearch
 from cache.disk_store import DiskStore
 from cache.lookup import CacheMode, Lookup
@@ -56,6 +62,8 @@ class SaltedAsk:
 
     generator: Generator
     salt: str
+    answers: Callable[[Request], Response] | None = None
+    """Whose answers are handed on in place of the server's."""
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
         """Answer requests."""
@@ -63,7 +71,14 @@ class SaltedAsk:
             replace(one, sampling=replace(one.sampling, extra_body={"cache_salt": self.salt}))
             for one in requests
         ]
-        return await self.generator(salted, purpose=purpose)
+        responses = await self.generator(salted, purpose=purpose)
+        return [self.answers(one) for one in requests] if self.answers else responses
+
+
+def made_up(drawn: Draw) -> MadeUpModel:
+    """Make what decides a search; it counts no tokens, so any tokenizer does."""
+    tokenizer = Tokenizer(WordLevel({"?": 0}, unk_token="?"))  # noqa: S106 - no password
+    return MadeUpModel(claims=drawn.claims, tokenizer=tokenizer, caches=[])
 
 
 async def evaluation(ask: Ask, prompter: Prompter, drawn: Draw) -> dict[str, Any]:
@@ -132,17 +147,28 @@ def written(labels: Mapping[int, int]) -> str:
 Work = Callable[[SaltedAsk, Prompter, Draw], Awaitable[dict[str, Any]]]
 
 
-async def cost_of(
-    work: Work, server: VLLMServer, drawn: Draw, order: OrderName, model: str, mode: CacheMode = CacheMode.USE
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What some work is done with."""
+
+    server: VLLMServer
+    model: str
+    drawn: Draw
+    mode: CacheMode = CacheMode.USE
+    answers: Callable[[Request], Response] | None = None
+    """Whose answers decide in place of the server's."""
+
+
+async def cost_of(work: Work, order: OrderName, setup: Setup) -> dict[str, Any]:
     """Do some work in one order, with a store and a salt of its own, and say what the server counted."""
+    server = setup.server
     with tempfile.TemporaryDirectory() as folder:
         store = DiskStore(Path(folder))
-        generator = Generator(backend=server, lookup=Lookup(store, mode))
-        prompter = await prompter_of(generator, drawn, order, model)
-        ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}")
+        generator = Generator(backend=server, lookup=Lookup(store, setup.mode))
+        prompter = await prompter_of(generator, setup.drawn, order, setup.model)
+        ask = SaltedAsk(generator=generator, salt=f"{order}-{time.time_ns()}", answers=setup.answers)
         before, started = await server.counters(), time.perf_counter()
-        found = await work(ask, prompter, drawn)
+        found = await work(ask, prompter, setup.drawn)
         seconds, after = time.perf_counter() - started, await server.counters()
         store.close()
     tally = generator.tally
@@ -181,27 +207,28 @@ async def prompter_of(generator: Generator, drawn: Draw, order: OrderName, model
 
 
 async def compare(
-    settings: Settings, pool: Draw, drawn: Draw, iterations: int
+    settings: Settings, pool: Draw, drawn: Draw, iterations: int, *, own_ways: bool
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Evaluate one draw and search another in every way: (model, and {way: cost} twice)."""
     evaluated: dict[str, Any] = {}
     searched: dict[str, Any] = {}
+    answers = None if own_ways else made_up(drawn)
     async with VLLMServer(settings.base_url, api_key=settings.api_key) as server:
         model = settings.model or next(iter((await server.capabilities()).roots))
         for order in ORDERS[:2]:  # cold, "tree-tail" is the tree
-            evaluated[order] = await cost_of(evaluation, server, pool, order, model)
+            setup = Setup(server=server, model=model, drawn=pool)
+            evaluated[order] = await cost_of(evaluation, order, setup)
             print(line(order, evaluated[order]), flush=True)
         for order in ORDERS:
-            searched[order] = await cost_of(
-                partial(search, iterations=iterations), server, drawn, order, model
-            )
+            setup = Setup(server=server, model=model, drawn=drawn, answers=answers)
+            searched[order] = await cost_of(partial(search, iterations=iterations), order, setup)
             print(line(order, searched[order]), flush=True)
     singly = ListBounds(max_prompts=1)
     async with VLLMServer(settings.base_url, api_key=settings.api_key, bounds=singly) as server:
+        setup = Setup(server=server, model=model, drawn=drawn, mode=CacheMode.OFF, answers=answers)
         work = partial(search_as_the_reference, iterations=iterations)
-        costs = await cost_of(work, server, drawn, "reference", model, CacheMode.OFF)
-        searched[AS_THE_REFERENCE] = costs
-        print(line(AS_THE_REFERENCE, costs), flush=True)
+        searched[AS_THE_REFERENCE] = await cost_of(work, "reference", setup)
+        print(line(AS_THE_REFERENCE, searched[AS_THE_REFERENCE]), flush=True)
     return model, evaluated, searched
 
 
@@ -222,6 +249,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=64, help="claims of the one evaluation")
     parser.add_argument("--size", type=int, default=32, help="claims of the search")
     parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--own-ways", action="store_true", help="let the model's answers decide")
     options = parser.parse_args()
     claims = load_claims(options.claims)
     pool, drawn = (
@@ -232,7 +260,8 @@ def main() -> None:
         f"{'a change':>8} {'seconds':>9}"
     )
     try:
-        model, evaluated, searched = asyncio.run(compare(load_settings(), pool, drawn, options.iterations))
+        work = compare(load_settings(), pool, drawn, options.iterations, own_ways=options.own_ways)
+        model, evaluated, searched = asyncio.run(work)
     except BackendError as error:
         sys.exit(f"{error}; start a server with `make up`, or name one in VLLM_BASE_URL")
     computed = {order: costs["prompt_tokens_computed"] for order, costs in evaluated.items()}
@@ -252,9 +281,11 @@ def main() -> None:
         "iterations": options.iterations,
         "pool": options.pool,
         "consistency": consistency_of(drawn),
+        "decided_by": "the model's answers" if options.own_ways else "made-up answers, alike in every way",
         "computed_reference_by_tree": ratio,
         "searches_by_tree": by_tree,
         "evaluations": evaluated,
+        "same_labels": len({costs["labels"] for costs in searched.values()}) == 1,
         "searches": searched,
     }
     RESULT.parent.mkdir(exist_ok=True)

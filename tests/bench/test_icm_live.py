@@ -6,6 +6,7 @@ from backends.scripted import Scripted
 from bench.icm_live import (
     SaltedAsk,
     consistency_of,
+    made_up,
     ratios,
     search,
     search_as_the_reference,
@@ -20,7 +21,7 @@ from tasks.icm.consistency import Consistency
 from tasks.icm.prompts import Prompter
 from tasks.icm.search import SearchSettings
 from tests.bench.test_icm_bench import model_of
-from tests.tasks.icm.made_up import MemoryStore, made_draw
+from tests.tasks.icm.made_up import MemoryStore, answering, doubtful, made_draw, undecided
 
 ITERATIONS = 25
 
@@ -64,6 +65,21 @@ async def test_the_references_way_asks_each_prompt_alone_every_time_and_finds_th
     assert {name: found_by_ours["decisions"][name] for name in found["decisions"]} == found["decisions"]
     assert ours.generator.tally.sent < ask.generator.tally.sent
     assert ours.generator.tally.requests < ask.generator.tally.requests / 4
+
+
+async def test_made_up_answers_decide_and_every_prompt_is_asked_all_the_same() -> None:
+    drawn = made_draw(groups=10)
+    found: list[str] = []
+    for log_odds in (undecided, doubtful):
+        backend = Scripted(answering(log_odds))
+        generator = Generator(backend=backend, lookup=Lookup(MemoryStore()))
+        ask = SaltedAsk(generator=generator, salt="s", answers=made_up(drawn))
+        found.append((await search(ask, prompter_of(drawn), drawn, iterations=ITERATIONS))["labels"])
+        assert len(backend.asked) == generator.tally.sent > 100
+        assert {request.sampling.extra_body["cache_salt"] for request in backend.asked} == {"s"}
+    assert found[0] == found[1]
+    alone = await search(asking(drawn, CacheMode.USE, 32), prompter_of(drawn), drawn, iterations=ITERATIONS)
+    assert found[0] == alone["labels"]
 
 
 def test_shares_and_ratios() -> None:
