@@ -77,10 +77,10 @@ CLAIMS ?= ../shared/data/truthfulqa/train.json
 bench-icm: client-env ## count what full ICM searches cost a server, for each order of contexts; half an hour
 	$(BIN)/python -m bench.icm "$(CLAIMS)" "$$($(FLOWS) model)/tokenizer.json"
 
-bench-icm-live: client-env ## compare orders of contexts on the vLLM server that runs; a few minutes
+bench-icm-live: client-env ## compare orders of contexts on the vLLM server that runs; ten minutes
 	$(BIN)/python -m bench.icm_live "$(CLAIMS)"
 
-bench-icm-order: client-env ## tell whether the order of contexts matters, on the vLLM server that runs; a quarter of an hour
+bench-icm-order: client-env ## tell whether the order of contexts matters to the model that runs; half an hour
 	$(BIN)/python -m bench.icm_order "$(CLAIMS)"
 
 chaos: client-env ## kill the clients of a failing server again and again, and do the accounts
