@@ -19,7 +19,7 @@ from tasks.generate import Generator
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency
 from tasks.icm.prompts import Prompter
-from tasks.icm.search import SearchSettings
+from tasks.icm.search_settings import SearchSettings
 from tests.bench.test_icm_bench import model_of
 from tests.tasks.icm.made_up import MemoryStore, answering, doubtful, made_draw, undecided
 
