@@ -72,7 +72,7 @@ async def label(
     """Search all batches at the same time and evaluate; the part of the flow that asks the model."""
     started = time.monotonic()
     batches = await _batches(parameters, run, train)
-    run.generator.prepare = SharedCall(partial(_require_room, parameters, run, batches))
+    run.generator.prepare = SharedCall(partial(_require_room, parameters, run, batches, test))
     data = data_digest(train, test)
     path = run_directory(run.settings.runs, parameters, run.model, data) / LEDGER
     ledger = Ledger(None if run.estimator else path, run.answerer.computed_since_last)
@@ -142,7 +142,9 @@ async def _batches(parameters: ICMParameters, run: Run, train: Sequence[Claim]) 
     ]
 
 
-async def _require_room(parameters: ICMParameters, run: Run, batches: Sequence[Batch]) -> None:
+async def _require_room(
+    parameters: ICMParameters, run: Run, batches: Sequence[Batch], test: Sequence[Claim]
+) -> None:
     """Refuse a pool that the server's context cannot hold; one that does not say is believed to hold it."""
     server = run.server
     if server is None:
@@ -153,7 +155,11 @@ async def _require_room(parameters: ICMParameters, run: Run, batches: Sequence[B
             return
         for one in batches:
             await require_room(
-                one.prompter, server.count_tokens, max_tokens=limit, group_size=parameters.claims_per_group
+                one.prompter,
+                server.count_tokens,
+                max_tokens=limit,
+                group_size=parameters.claims_per_group,
+                test=() if one.number else test,  # the tests show the first batch
             )
 
 

@@ -295,3 +295,25 @@ def test_room_is_looked_for_in_every_batch_before_anything_is_sent(
         failed = process.run(place, {**parameters, "batches": 2})
         one_sentence(failed.message, "DataError", "16 claims", "the model takes 800; lower num_claims to")
         assert asked_of(fake.stats()) == before
+
+
+def test_a_test_claim_that_fits_behind_no_full_pool_is_found_before_the_search(
+    process: ICMProcess, folders: Callable[[], Path]
+) -> None:
+    claims = made_claims(8)
+    paths = {name: folders() / f"{name}.jsonl" for name in ("train", "test")}
+    for name, more in (("train", 0), ("test", 100)):
+        records = [
+            {"question": claim.question, "choice": claim.choice + " Or so." * (more if claim.id == 30 else 0),
+             "consistency_id": claim.group, "label": claim.gold}
+            for claim in claims
+        ]  # fmt: skip
+        paths[name].write_text("".join(json.dumps(record) + "\n" for record in records))
+    parameters = {"dataset": "file", "train_path": str(paths["train"]), "num_claims": 16, "iterations": 4}
+    with FakeVLLMProcess(max_model_len=800) as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        process.run(place, parameters).require_completed()
+        before = asked_of(fake.stats())
+        failed = process.run(place, {**parameters, "test_path": str(paths["test"])})
+        one_sentence(failed.message, "DataError", "longest test claim", "lower num_claims to")
+        assert asked_of(fake.stats()) == before

@@ -1,5 +1,7 @@
 """A pool that is too long for the model is refused before anything is sent, with what would fit."""
 
+from dataclasses import replace
+
 import pytest
 
 from backends.messages import Request
@@ -39,3 +41,25 @@ async def test_of_a_pool_that_is_too_long_the_message_says_what_fits(group_size:
         return await words(PROMPTER.about([0], labels)[0]) + 1
 
     assert await needed(fits) <= limit < await needed(fits + group_size)
+
+
+async def test_the_longest_test_claim_is_counted_behind_the_whole_pool() -> None:
+    limit = await longest() + 30
+    short = made_claims(3)
+    long = replace(short[0], choice="word " * 100)
+    await require_room(PROMPTER, words, max_tokens=limit, group_size=4, test=short)
+    with pytest.raises(DataError, match="all 40 claims and the longest test claim has") as caught:
+        await require_room(PROMPTER, words, max_tokens=limit, group_size=4, test=[short[1], long, short[2]])
+    fits = int(str(caught.value).split("num_claims to ")[1].split(",")[0])
+    assert fits % 4 == 0
+
+    def request(claims: int) -> Request:
+        shown = PROMPTER.demonstrations(dict.fromkeys(range(claims), 1))
+        return PROMPTER.ask_about(long, "".join(text for _, text in shown))
+
+    assert await words(request(fits)) + 1 <= limit < await words(request(fits + 4)) + 1
+
+
+async def test_of_claims_of_which_no_group_fits_none_is_told_to_be_left() -> None:
+    with pytest.raises(DataError, match="the model takes 5; shorten the claims, or serve the model with"):
+        await require_room(PROMPTER, words, max_tokens=5, group_size=4)
