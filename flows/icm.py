@@ -199,7 +199,7 @@ def _accepted_table(result: ICMResult) -> list[dict[str, Any]]:
 
 def _markdown(result: ICMResult, directory: Path) -> str:
     tests = "\n".join(
-        f"| {one.method} | {one.demonstrations} | {one.accuracy:.1%} | {one.correct} of {one.total} |"
+        f"| {one.method} | {one.demonstrations} | {one} | {one.correct} of {one.total} |"
         for one in result.test_scores
     )
     warnings = "\n".join(f"> {warning}\n" for warning in result.warnings())

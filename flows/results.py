@@ -26,6 +26,10 @@ from tasks.tally import Tally
 
 LOW_LABEL_MASS = 0.2
 """Under this the report warns: scores then rest on a small part of what the model wanted to say."""
+MANY_UNREADABLE = 0.1
+"""Over this share of a chat's answers the report warns: its accuracy is one of answering as asked, then."""
+FEW_GROUPS = 20
+"""Under this the report warns of intervals; `tasks/icm/intervals.py` says how far they fall short."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +145,7 @@ class ICMResult:
             for score in self.test_scores
             if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
+        found += self._shaky_tests()
         if early := self.decided_early():
             outcomes = self.outcomes()
             found.append(
@@ -160,6 +165,22 @@ class ICMResult:
             )
         if unlabelled := self.total - self.labelled:
             found.append(f"{unlabelled} of {self.total} claims were never given a label.")
+        return found
+
+    def _shaky_tests(self) -> list[str]:
+        """Warn of answers that could not be read, and of intervals that are too narrow."""
+        found = [
+            f"{score.unreadable} of {score.total} answers of {score.method} were neither True nor False and "
+            "count as wrong."
+            for score in self.test_scores
+            if score.unreadable > MANY_UNREADABLE * score.total
+        ]
+        groups = min((score.groups for score in self.test_scores), default=FEW_GROUPS)
+        if groups < FEW_GROUPS:
+            found.append(
+                f"The test claims come from {groups} question{'' if groups == 1 else 's'} only: the intervals "
+                f"of test accuracies are too narrow with fewer than {FEW_GROUPS}."
+            )
         return found
 
     def _all_alike(self) -> list[str]:
@@ -182,7 +203,7 @@ class ICMResult:
     def headline(self) -> str:
         """Say the result in one line."""
         right = "no gold labels" if self.accuracy is None else f"{self.accuracy:.1%} equal the gold ones"
-        tests = ", ".join(f"{score.method} {score.accuracy:.1%}" for score in self.test_scores)
+        tests = ", ".join(f"{score.method} {score}" for score in self.test_scores)
         where = f" in {len(self.batches)} batches" if len(self.batches) > 1 else ""
         return (
             f"{self.labelled} of {self.total} claims labelled{where} ({right}); "

@@ -28,7 +28,7 @@ MAX_TOKENS = 8
 
 NOTE = "chat-template"
 
-_FIRST_WORD = re.compile(r"[\W_]*([^\W_]+)")
+_WORD = re.compile(r"[^\W_]+")
 
 
 async def can_chat(count_tokens: CountTokens, model: str, revision: str, lookup: Lookup) -> bool:
@@ -90,10 +90,13 @@ def chat_request(claim: Claim, *, model: str, revision: str | None = None) -> Re
 
 
 def read_label(text: str) -> int | None:
-    """Return the label that an answer begins with, in whatever case; None if it begins with another word."""
-    word = _FIRST_WORD.match(text)
-    named = {name.lower(): label for label, name in enumerate(LABEL_TEXTS)}
-    return named.get(word[1].lower()) if word else None
+    """Return the label that an answer names, in whatever case; None if it names neither or both.
+
+    A word counts alone, so that "Untrue" and "TrueFalse" name no label.
+    """
+    words = {word.lower() for word in _WORD.findall(text)}
+    named = [label for label, name in enumerate(LABEL_TEXTS) if name.lower() in words]
+    return named[0] if len(named) == 1 else None
 
 
 async def score_chat(

@@ -29,13 +29,20 @@ class TestScore:
     """Where it ends."""
     label_mass: float | None
     """Median probability of the labels; a low one means that the model hardly answered. None of a chat."""
+    groups: int
+    """Of the test claims; the intervals of few are too narrow."""
     unreadable: int = 0
-    """Answers of a chat that begin with neither True nor False; they count as wrong."""
+    """Answers of a chat that name neither True nor False, or both; they count as wrong."""
 
     @property
     def accuracy(self) -> float:
         """Share of test claims whose label was predicted."""
         return self.correct / self.total
+
+    def __str__(self) -> str:
+        """Say the accuracy, and how many answers could not be read, if any."""
+        unreadable = f" ({self.unreadable} unreadable)" if self.unreadable else ""
+        return f"{self.accuracy:.1%}{unreadable}"
 
     @classmethod
     def of(
@@ -51,7 +58,8 @@ class TestScore:
         right = [
             label is not None and label == claim.gold for label, claim in zip(predicted, test, strict=True)
         ]
-        low, high = bootstrap_interval(right, [claim.group for claim in test])
+        groups = [claim.group for claim in test]
+        low, high = bootstrap_interval(right, groups)
         return cls(
             method=method,
             demonstrations=demonstrations,
@@ -60,6 +68,7 @@ class TestScore:
             low=low,
             high=high,
             label_mass=label_mass,
+            groups=len(set(groups)),
             unreadable=sum(label is None for label in predicted),
         )
 

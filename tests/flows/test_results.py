@@ -11,6 +11,7 @@ import pytest
 from flows.parameters import ICMParameters
 from flows.results import costed_history, history, label_rows, run_directory, write_files
 from tasks.icm.claims import batch_seed, draw_batches
+from tasks.icm.evaluation import TestScore
 from tests.flows.icm_results import found, without_gold
 from tests.tasks.icm.made_up import MemoryStore, made_claims, searched
 
@@ -199,6 +200,38 @@ async def test_headline_and_files_without_gold_and_without_test(tmp_path: Path) 
     assert "test accuracy: not evaluated" in result.headline()
     assert write_files(result, tmp_path, "")["accuracy"] is None
     assert {row["accuracy"] for row in lines(tmp_path / "history.jsonl")} == {None}
+
+
+async def test_unreadable_answers_are_told_of_and_many_are_warned_of() -> None:
+    result = await found(iterations=3)
+    few, many = [
+        TestScore.of(
+            "zero-shot chat", [None] * number + [1] * (20 - number), made_claims(5), demonstrations=0,
+            label_mass=None,
+        )
+        for number in (2, 3)
+    ]  # fmt: skip
+    said = "3 of 20 answers of zero-shot chat were neither True nor False and count as wrong."
+    assert said in replace(result, test_scores=(*result.test_scores, many)).warnings()
+    told = replace(result, test_scores=(*result.test_scores, few))
+    assert not any("neither True nor False and" in warning for warning in told.warnings())
+    assert f"zero-shot chat {few.accuracy:.1%} (2 unreadable)" in told.headline()
+    assert "unreadable" not in result.headline()
+
+
+async def test_intervals_of_few_questions_are_warned_of() -> None:
+    result = await found(iterations=3)
+
+    def warned(groups: int) -> list[str]:
+        scores = [replace(score, groups=groups) for score in result.test_scores]
+        return [
+            text for text in replace(result, test_scores=tuple(scores)).warnings() if "too narrow" in text
+        ]
+
+    assert {score.groups for score in result.test_scores} == {2}
+    assert warned(20) == []
+    assert warned(19)[0].startswith("The test claims come from 19 questions only: the intervals of")
+    assert "1 question only" in warned(1)[0]
 
 
 # --- several batches ------------------------------------------------------------------------------------

@@ -72,28 +72,31 @@ def test_answers_are_short_and_not_sampled() -> None:
 # --- how answers are read -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["True", "true.", " TRUE\n", "**True**", '"True"', "_true_", "True, since"])
-def test_the_first_word_is_the_label(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["True", "true.", " TRUE\n", "**True**", '"True"', "_true_", "True, since", "Answer: True",
+     "The claim is true.", "I think this claim is True", "True. True"],
+)  # fmt: skip
+def test_the_one_label_that_is_named_is_the_label(text: str) -> None:
     assert read_label(text) == 1
     assert read_label(text.lower().replace("true", "fAlse")) == 0
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "...", "I think this claim is True", "Not true", "Truely", "Trueish", "untrue", "T", "1", "Yes",
-     "TrueFalse", "真"],
+    ["", " ", "...", "True or False? It depends", "False, not true", "Truely", "Trueish", "untrue", "T", "1",
+     "Yes", "TrueFalse", "真"],
 )  # fmt: skip
-def test_any_other_first_word_is_unreadable(text: str) -> None:
+def test_an_answer_that_names_no_label_or_both_is_unreadable(text: str) -> None:
     assert read_label(text) is None
 
 
 @given(st.text())
 def test_any_answer_is_read(text: str) -> None:
     assert read_label(text) in {None, 0, 1}
-    if text[:1].isalnum():
-        assert read_label(f"x{text}") is None
-    else:
-        assert read_label(f"False{text}") == 0
+    assert read_label(f"True {text} False") is None
+    if "true" not in text.lower():
+        assert read_label(f"{text} False") == 0
 
 
 async def test_score_counts_right_wrong_and_unreadable_answers() -> None:
