@@ -31,6 +31,8 @@ class Progress:
     _evaluations: Counter[int] = field(default_factory=Counter[int])
     _done: Counter[int] = field(default_factory=Counter[int])
     _artifact: UUID | None = None
+    _share: float = 0.0
+    """Per cent that the bar shows; it never goes back, in whatever order parts begin."""
     _started: float = 0.0
     _lists: dict[str, float] = field(default_factory=dict[str, float])
     """{purpose: when its first answers arrived}"""
@@ -88,8 +90,9 @@ class Progress:
             get_run_logger().info(f"{purpose}: {done} of {total} prompts answered{_about(left)}")
 
     async def _move(self, share: float, description: str) -> None:
+        self._share = max(self._share, share)
         if self._artifact:
-            await aupdate_progress_artifact(self._artifact, progress=share, description=description)
+            await aupdate_progress_artifact(self._artifact, progress=self._share, description=description)
 
     def line(self, step: Step, batch: int = 0) -> str:
         """Say where a search stands, with an estimate of the time left for all."""

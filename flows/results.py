@@ -177,9 +177,10 @@ class ICMResult:
         ]
         groups = min((score.groups for score in self.test_scores), default=FEW_GROUPS)
         if groups < FEW_GROUPS:
+            questions = "1 question" if groups == 1 else f"{groups} questions"
             found.append(
-                f"The test claims come from {groups} question{'' if groups == 1 else 's'} only: the intervals "
-                f"of test accuracies are too narrow with fewer than {FEW_GROUPS}."
+                f"The test claims come from {questions} only: with fewer than {FEW_GROUPS} the intervals of "
+                "test accuracies are too narrow."
             )
         return found
 

@@ -156,7 +156,7 @@ def accuracy_figure(ways: Sequence[Mapping[str, Any]]) -> str | None:
         )
         axes.axvline(0.5, color=INK, linewidth=1, linestyle=":")
         axes.hlines(places, [way["low"] for way in ways], [way["high"] for way in ways], colors=INK)
-        axes.plot([way["accuracy"] for way in ways], places, "o", color=ACCENT, markersize=7)
+        axes.plot([way["accuracy"] for way in ways], places, "o", color=ACCENT, markersize=7, clip_on=False)
         axes.set_yticks(places, [f"{way['method']} ({_counted(way['demonstrations'])})" for way in ways])
         axes.set(ylim=(len(ways) - 0.4, -0.6), xlim=_around_half(ways))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -182,11 +182,19 @@ def _draw_lines(axes: Axes, rows: Sequence[Mapping[str, Any]], across: str, fiel
         colour, style = (FAINT, "-") if many else _NAMED_LOOKS[batches.index(batch)]
         label = "each batch" if many else f"batch {batch}" if len(batches) > 1 else "current labels"
         _step(axes, line, color=colour, linestyle=style, linewidth=0.7 if many else 1.4, label=label)
-    if many and (mean := mean_line(list(several.values()))):
-        _step(axes, mean, color=ACCENT, linewidth=2.2, label="mean as far as all batches go")
+    if many:
+        _draw_mean(axes, list(several.values()))
     if field == "accuracy":
         axes.set_ylim(-0.03, 1.03)
         axes.axhline(0.5, color=INK, linewidth=1, linestyle=":", label="chance")
+
+
+def _draw_mean(axes: Axes, several: Sequence[Line]) -> None:
+    mean = mean_line(several)
+    if mean:
+        _step(axes, mean, color=ACCENT, linewidth=2.2, label="mean as far as all batches go")
+        return
+    axes.set_title("no mean: a batch ends before another begins", loc="right", fontsize=8, color=INK)
 
 
 def _step(axes: Axes, line: Line, **look: Any) -> None:  # noqa: ANN401 - what matplotlib takes

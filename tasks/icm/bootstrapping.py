@@ -13,7 +13,7 @@ from tasks.ask import Ask
 from tasks.icm.best_labels import best_labels
 from tasks.icm.claims import Draw
 from tasks.icm.prompts import Prompter
-from tasks.icm.scoring import margin, proposed_label, require_label_mass, score
+from tasks.icm.scoring import proposed_label, require_label_mass, score
 
 ROUNDS = 4
 
@@ -34,11 +34,6 @@ class Round:
     """Median probability of all labels together over the round's prompts."""
 
     @property
-    def margins(self) -> dict[int, float]:
-        """{uid: how much its score speaks for its label, in nats}."""
-        return {uid: margin(label, self.scores[uid]) for uid, label in self.labels.items()}
-
-    @property
     def overruled(self) -> int:
         """How many claims got another label than their score speaks for, so as to be consistent."""
         return sum(label != proposed_label(self.scores[uid]) for uid, label in self.labels.items())
@@ -54,16 +49,6 @@ class Bootstrapped:
     def labels(self) -> Mapping[int, int]:
         """{uid: label} of every claim, after the last round."""
         return self.rounds[-1].labels
-
-    @property
-    def scores(self) -> Mapping[int, float]:
-        """{uid: log-odds of True in the last round, in nats}."""
-        return self.rounds[-1].scores
-
-    @property
-    def settled(self) -> bool:
-        """Whether the last round changed nothing, so that another one would change nothing either."""
-        return self.rounds[-1].changed == 0
 
 
 async def bootstrap(

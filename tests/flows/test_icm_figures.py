@@ -137,6 +137,15 @@ def test_many_batches_are_drawn_around_their_mean() -> None:
     assert not any(text.startswith("batch ") for text in shown)
 
 
+def test_many_batches_that_share_no_tokens_have_no_mean_and_say_so() -> None:
+    """One batch has found most in the store and ends before another has paid for its seeds."""
+    rows = [row | {"tokens_computed": row["iteration"] + 100 * row["batch"]} for row in searched(5)]
+    shown = texts(tokens_figure(rows) or "")
+    assert shown.count("no mean: a batch ends before another begins") == 2
+    assert "mean as far as all batches go" not in shown
+    assert "no mean: a batch ends before another begins" not in texts(tokens_figure(searched(5)) or "")
+
+
 def test_search_that_did_nothing_is_a_point_in_each_panel() -> None:
     svg = search_figure(searched(iterations=0))
     assert panels(svg) == 4
@@ -247,3 +256,9 @@ def test_accuracy_of_each_way_is_also_text() -> None:
     } <= set(shown)
     assert {"20%", "80%"} <= set(shown), "the axis holds all intervals"
     assert accuracy_figure([]) is None
+
+
+def test_dots_at_the_ends_of_the_scale_are_whole() -> None:
+    svg = accuracy_figure([way(accuracy=1.0, high=1.0), way(accuracy=0.0, low=0.0)]) or ""
+    [dots] = re.findall(r"(<g[^>]*>)\s*<use[^>]*fill: #1b6ca8", svg)
+    assert "clip-path" not in dots

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from itertools import accumulate
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.logging import disable_run_logger
@@ -166,6 +167,29 @@ async def test_lines_name_the_batch_and_estimate_the_time_for_all(monkeypatch: p
             await progress.show(step(100), batch)
     assert shares[-1] == pytest.approx(80)
     assert "left" not in progress.line(step(100), 2)
+
+
+async def test_the_bar_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chat baseline comes after the tests."""
+    shares: list[float] = []
+
+    async def create(share: float, **_: str) -> UUID:
+        shares.append(share)
+        return uuid4()
+
+    async def update(_: UUID, *, progress: float, description: str) -> None:
+        assert description
+        shares.append(progress)
+
+    monkeypatch.setattr("flows.icm_progress.acreate_progress_artifact", create)
+    monkeypatch.setattr("flows.icm_progress.aupdate_progress_artifact", update)
+    progress = following(Clock())
+    await progress.start()
+    await progress.show_baseline("bootstrapping")
+    await progress.show_test("found labels", 3, of=4)
+    await progress.show_baseline("zero-shot chat")
+    await progress.finish()
+    assert shares == [0, 80, 95, 95, 100]
 
 
 def test_lists_that_are_answered_at_the_same_time_are_told_of_in_turn(

@@ -117,6 +117,30 @@ async def test_servers_that_do_not_tell_are_replaced_by_usage_until_they_have_to
     ]  # fmt: skip
 
 
+async def test_what_servers_counted_for_nobody_before_a_gap_is_not_shared_out_after_it(path: Path) -> None:
+    ledger = Ledger(path, Servers(40, 7, None, 500, 6))
+    for part in "ab":
+        ledger.note(f"{part}: evaluate", sent(1, 20))
+    for part in "ab":  # the second reading finds no tokens that are not shared out
+        await ledger.ended("search", batch=1, iteration=0, of=part)
+    for iteration in (1, 2, 3):
+        ledger.note("a: evaluate", sent(1, 20))
+        await ledger.ended("search", batch=1, iteration=iteration, of="a")
+    assert [row["tokens_computed"] for row in read_rows(path)] == [20, 20, 20, 20, 6]
+
+
+async def test_a_line_that_rests_on_usage_in_part_says_so(path: Path) -> None:
+    ledger = Ledger(path, Servers(None, 500, 6))
+    ledger.note("batch 1: seeds", sent(1, 10))
+    for _ in range(2):
+        ledger.note("batch 2: evaluate", sent(1, 20))
+        await ledger.ended("search", batch=2, iteration=0, of="batch 2")
+    ledger.note("batch 1: repair", sent(1, 20))
+    await ledger.ended("search", batch=1, iteration=0, of="batch 1")
+    last = read_rows(path)[-1]
+    assert (last["tokens_computed"], last["counted_by"]) == (10 + 6, "usage")
+
+
 async def test_what_an_interrupted_part_has_cost_is_written_without_asking_a_server(path: Path) -> None:
     ledger = Ledger(path, Servers())
     ledger.note("label", sent(2, 30))

@@ -230,7 +230,7 @@ async def test_intervals_of_few_questions_are_warned_of() -> None:
 
     assert {score.groups for score in result.test_scores} == {2}
     assert warned(20) == []
-    assert warned(19)[0].startswith("The test claims come from 19 questions only: the intervals of")
+    assert warned(19)[0].startswith("The test claims come from 19 questions only: with fewer than 20")
     assert "1 question only" in warned(1)[0]
 
 
