@@ -146,12 +146,14 @@ class ICMResult:
             if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
         found += self._shaky_tests()
-        if early := self.decided_early():
+        if self.parameters.evaluation == "sequential":
             outcomes = self.outcomes()
+            decisions = outcomes["accepted"] + outcomes["rejected"]
             found.append(
-                f"{early} of {outcomes['accepted'] + outcomes['rejected']} decisions were taken on a part of "
-                "the pool: each of them is a rejection that a full evaluation would not have made with a "
-                f"probability of at most {self.parameters.error_probability:g}."
+                f"Evaluation was sequential: {self.decided_early()} of {decisions} decisions were taken on a part "
+                "of the pool. Each of them is a rejection that a full evaluation would not have made with a "
+                f"probability of at most {self.parameters.error_probability:g}, if differences between claims "
+                "are about normal; the proposed energies of such decisions are estimates."
             )
         found += self._all_alike()
         by_method = {score.method: score.accuracy for score in self.test_scores}

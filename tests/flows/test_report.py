@@ -140,32 +140,58 @@ async def test_ways_are_compared_by_accuracy_with_intervals_and_by_cost() -> Non
         put={"search": 999, "test found labels": 8, "bootstrapping": 48},
     )
     page = Page(render(result))
-    row = {cells[0]: cells[1:] for cells in page.rows if cells and cells[0].endswith("labels")}
-    assert row["found labels"][-5:] == ["1,007", "16", "3", "75,000", "4,234"]
-    assert row["bootstrapped labels"][-5:] == ["48", "48", "4", "9,000", "8,765"]
+    methods = [score.method for score in result.test_scores]
+    ways = [cells for cells in page.rows if cells and cells[0] in methods]
+    assert [cells[0] for cells in ways] == [*methods, *methods]
+    row, costs = [
+        {cells[0]: cells[1:] for cells in table} for table in (ways[: len(methods)], ways[len(methods) :])
+    ]
+    assert costs["found labels"] == ["1,007", "16", "3", "75,000", "4,234"]
+    assert costs["bootstrapped labels"] == ["48", "48", "4", "9,000", "8,765"]
     [batch] = result.batches
     assert batch.bootstrapped
     right = sum(batch.bootstrapped.labels[uid] == claim.gold for uid, claim in enumerate(batch.claims))
     assert row["bootstrapped labels"][0].startswith(f"{100 * right / 16:.1f} % [")
     score = next(one for one in result.test_scores if one.method == "golden labels")
     assert f"[{100 * score.low:.1f} %, {100 * score.high:.1f} %]" in row["golden labels"][2]
-    assert "1 of 2" in page.text
-    assert "1 unreadable" in page.text
+    assert row["zero-shot chat"][3] == "1 of 2 (1 unreadable)"
     assert page.tags.count("svg") == 4  # now that tokens are known
 
 
-async def test_decisions_on_a_part_of_the_pool_are_told_with_their_bound() -> None:
-    result = await found(iterations=20)
-    [batch] = result.batches
+async def test_without_a_test_the_ways_of_labelling_are_compared() -> None:
+    result = await found(bootstrap_rounds=2)
+    tested, untested = Page(render(result)), Page(render(replace(result, test_scores=())))
+    assert "On the test split" in tested.text
+    assert "Ways of labelling, compared" not in tested.text
+    assert "Ways of labelling, compared" in untested.text
+    assert not any(word in untested.text for word in ("On the test split", "est accuracy", "label mass"))
+    headings = [row for row in untested.rows if row[0] == "way"]
+    assert headings[0] == ["way", "label accuracy"]
+    assert len(headings) == 2
+    assert [len(row) for row in untested.rows if row[0] == "bootstrapped labels"] == [2, 6]
+
+
+async def test_what_costs_are_counted_over_is_said() -> None:
+    text = Page(render(await found(iterations=1))).text
+    for told in ("servers' own counts", "what others asked of the same server", "refreshes included",
+                 "killed outright"):  # fmt: skip
+        assert told in text
+
+
+async def test_sequential_decisions_are_told_with_their_bound_even_if_none_was_early() -> None:
+    plain, none = [await found(iterations=20, evaluation=name) for name in ("full", "sequential")]
+    [batch] = none.batches
     early = [replace(step, evaluated=0.25) if step.outcome == "rejected" else step for step in batch.steps]
-    result = replace(result, batches=(replace(batch, steps=tuple(early)),))
-    outcomes = result.outcomes()
+    some = replace(none, batches=(replace(batch, steps=tuple(early)),))
+    outcomes = none.outcomes()
     assert outcomes["rejected"]
-    said = (
-        f"{outcomes['rejected']} of {outcomes['rejected'] + outcomes['accepted']} decisions were taken on a"
-    )
-    assert said in Page(render(result)).text
-    assert "probability of at most 0.01" in Page(render(result)).text
+    for result, number in ((none, 0), (some, outcomes["rejected"])):
+        text = Page(render(result)).text
+        decisions = outcomes["rejected"] + outcomes["accepted"]
+        assert f"sequential: {number} of {decisions} decisions were taken on a part of the pool" in text
+        assert "at most 0.01, if differences between claims are about normal" in text
+        assert "proposed energies of such decisions are estimates" in text
+    assert not any("decisions" in warning for warning in plain.warnings())
 
 
 async def test_warnings_are_shown() -> None:
