@@ -162,7 +162,7 @@ def accuracy_figure(ways: Sequence[Mapping[str, Any]]) -> str | None:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for place, way in zip(places, ways, strict=True):
             axes.text(
-                1.02, place, f"{way['accuracy']:.1%}  ({way['low']:.1%} to {way['high']:.1%})",
+                1.04, place, f"{way['accuracy']:.1%}  ({way['low']:.1%} to {way['high']:.1%})",
                 transform=axes.get_yaxis_transform(), va="center", color=INK,
             )  # fmt: skip
         told = "; ".join(f"{way['method']} {way['accuracy']:.1%}" for way in ways)
