@@ -19,7 +19,7 @@ def load_splits(parameters: ICMParameters, settings: Settings) -> tuple[list[Cla
     test = load_claims(test_path, parameters.kind)[: parameters.test_claims] if test_path else []
     for claim in test:
         if claim.gold is None:
-            raise DataError(f"{test_path}: test claim {claim.id} has no field 'label' to compare with")
+            raise DataError(f"{test_path}: record {claim.id + 1} has no field 'label' to compare with")
     return train, test
 
 

@@ -152,8 +152,8 @@ class ICMResult:
             found.append(
                 f"Evaluation was sequential: {self.decided_early()} of {decisions} decisions were taken on a "
                 "part of the pool. Each of them is a rejection that a full evaluation would not have made "
-                f"with a probability of at most {self.parameters.error_probability:g}, if differences between "
-                "claims are about normal; the proposed energies of such decisions are estimates."
+                f"with a probability of at most {self.parameters.error_probability:g}, if differences "
+                "between claims are about normal; the proposed energies of such decisions are estimates."
             )
         found += self._all_alike()
         by_method = {score.method: score.accuracy for score in self.test_scores}

@@ -113,11 +113,12 @@ def draw_batches(
     taken = {claim.group for claim in first.claims}
     rest = [members for name, members in groups.items() if name not in taken]
     random.Random(f"{seed}/batches").shuffle(rest)
-    divided, left_over = _divided(rest, size // group_size, at_least=-(-num_seeds // group_size))
+    at_least = -(-num_seeds // group_size)
+    divided, left_over = _divided(rest, size // group_size, at_least=at_least)
     if batches is None and left_over:
         raise DataError(
             f"{left_over * group_size} claims are left over, too few for a batch that starts with "
-            f"{num_seeds} labels; lower num_claims or num_seeds"
+            f"{num_seeds} labels; {_what_to_lower(len(groups), size // group_size, at_least, group_size)}"
         )
     if batches is not None and batches > 1 + len(divided):
         raise DataError(
@@ -154,8 +155,8 @@ def _groups(claims: Sequence[Claim], group_size: int) -> Groups:
     for name, members in groups.items():
         if len(members) != group_size:
             raise DataError(
-                f"group {name!r} has {len(members)} claims; a search draws whole groups of {group_size} "
-                "(parameter group_size)"
+                f"group {name!r}, which begins with record {members[0].id + 1} of the file, has "
+                f"{len(members)} claims; a search draws whole groups of {group_size} (parameter group_size)"
             )
     return groups
 
@@ -176,6 +177,14 @@ def _seed_labels(rng: random.Random, number: int) -> dict[int, int]:
     labels = [1] * (number // 2) + [0] * (number // 2)
     rng.shuffle(labels)
     return dict(enumerate(labels))
+
+
+def _what_to_lower(groups: int, size: int, at_least: int, group_size: int) -> str:
+    """Say which number leaves no group over; sizes are in groups."""
+    for smaller in range(size - 1, at_least - 1, -1):
+        if not _divided([()] * (groups - smaller), smaller, at_least=at_least)[1]:
+            return f"lower num_claims to {smaller * group_size}, or num_seeds"
+    return "lower num_seeds"
 
 
 def _divided(

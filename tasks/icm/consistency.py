@@ -102,7 +102,8 @@ def _reference_key(claim: Claim, rule: Rule) -> str:
 def _answer(claim: Claim) -> str:
     if claim.answer is None:
         raise DataError(
-            f"claim {claim.id} has no field 'answer', which consistency='answer' compares; use 'none'"
+            f"record {claim.id + 1} of the file has no field 'answer', which "
+            "consistency='answer' compares; use 'none'"
         )
     return claim.answer
 
@@ -110,6 +111,7 @@ def _answer(claim: Claim) -> str:
 def _gold(claim: Claim) -> int:
     if claim.gold is None:
         raise DataError(
-            f"claim {claim.id} has no field 'label', which consistency='reference' looks at; use 'none'"
+            f"record {claim.id + 1} of the file has no field 'label', which "
+            "consistency='reference' looks at; use 'none'"
         )
     return claim.gold

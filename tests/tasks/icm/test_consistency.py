@@ -117,10 +117,11 @@ def test_keys_of_each_consistency() -> None:
 def test_missing_field_of_a_key_is_named_with_the_way_out() -> None:
     claims = [Claim(id=17, question="q", choice="c", group=0, gold=None)]
     with pytest.raises(
-        DataError, match=r"claim 17 has no field 'answer', .*consistency='answer'.*; use 'none'"
+        DataError, match=r"record 18 .* has no field 'answer', .*consistency='answer'.*; use 'none'"
     ):
         consistency_keys(claims, Consistency.ANSWER)
     with pytest.raises(
-        DataError, match=r"claim 17 has no field 'label', .*consistency='reference'.*; use 'none'"
+        DataError,
+        match=r"record 18 .* has no field 'label', .*consistency='reference'.*; use 'none'",
     ):
         consistency_keys(claims, Consistency.REFERENCE)
