@@ -116,6 +116,11 @@ class ICMResult:
         counted = Counter(step.outcome for batch in self.batches for step in batch.steps)
         return {name: counted[name] for name in ("accepted", "rejected", "unchanged")}
 
+    def audits(self) -> dict[str, int]:
+        """Count the early rejections that were checked on all of the pool: {right: …, wrong: …}."""
+        counted = Counter(step.audit for batch in self.batches for step in batch.steps)
+        return {"right": counted["right"], "wrong": counted["wrong"]}
+
     def decided_early(self) -> int:
         """Count the changes that were rejected on a part of the pool."""
         return sum((step.evaluated or 1) < 1 for batch in self.batches for step in batch.steps)
@@ -146,15 +151,7 @@ class ICMResult:
             if score.label_mass is not None and score.label_mass < LOW_LABEL_MASS
         ]
         found += self._shaky_tests()
-        if self.parameters.evaluation == "sequential":
-            outcomes = self.outcomes()
-            decisions = outcomes["accepted"] + outcomes["rejected"]
-            found.append(
-                f"Evaluation was sequential: {self.decided_early()} of {decisions} decisions were taken on a "
-                "part of the pool. Each of them is a rejection that a full evaluation would not have made "
-                f"with a probability of at most {self.parameters.error_probability:g}, if differences "
-                "between claims are about normal; the proposed energies of such decisions are estimates."
-            )
+        found += self._told_early()
         found += self._all_alike()
         by_method = {score.method: score.accuracy for score in self.test_scores}
         baseline = max(by_method.get(name, 0.0) for name in ("zero-shot", "random labels"))
@@ -185,6 +182,21 @@ class ICMResult:
                 "test accuracies are too narrow."
             )
         return found
+
+    def _told_early(self) -> list[str]:
+        """Say what a sequential search decided on parts of the pool, and how far that can be believed."""
+        if self.parameters.evaluation == "full":
+            return []
+        outcomes, audits = self.outcomes(), self.audits()
+        told = (
+            f"Evaluation was sequential: {self.decided_early()} of "
+            f"{outcomes['accepted'] + outcomes['rejected']} changes were rejected on a part of the pool. One "
+            "that a full evaluation would accept is rejected so with a probability of at most "
+            f"{self.parameters.error_probability:g}, if differences between claims are about normal. As a "
+            f"check {sum(audits.values())} others were evaluated in full: {audits['wrong']} of them would "
+            "have been rejected wrongly. Energies of what was rejected on a part are estimates."
+        )
+        return [told]
 
     def _all_alike(self) -> list[str]:
         """Warn of batches in which every claim got the same label."""
@@ -386,6 +398,7 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
         "batches": batch_rows(result),
         "warnings": result.warnings(),
         "decided_early": result.decided_early(),
+        "audits": result.audits(),
         "test": [{**asdict(score), "accuracy": score.accuracy} for score in result.test_scores],
         "bootstrapping": bootstrap_rows(result),
         "cost": {**asdict(result.tally), "seconds": result.seconds, "cost_usd": result.cost_usd},

@@ -6,7 +6,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from flows.ledger import summed_up
 from flows.reports.icm_figures import accuracy_figure, labels_figure, search_figure, tokens_figure
 from flows.results import ICMResult, batch_rows, bootstrap_rows, costed_history, label_rows
 from flows.ways import Way, ways
@@ -30,7 +29,6 @@ def render(result: ICMResult, costs: Sequence[Mapping[str, object]] = ()) -> str
         ways=compared,
         batches=batch_rows(result),
         rounds=bootstrap_rows(result),
-        parts=summed_up(result.put, result.ledger),
         costs=costs,
         labels=sorted(rows, key=lambda row: (row["margin"] is None, row["margin"])),
         outcomes=result.outcomes(),

@@ -188,10 +188,17 @@ async def test_sequential_decisions_are_told_with_their_bound_even_if_none_was_e
     for result, number in ((none, 0), (some, outcomes["rejected"])):
         text = Page(render(result)).text
         decisions = outcomes["rejected"] + outcomes["accepted"]
-        assert f"sequential: {number} of {decisions} decisions were taken on a part of the pool" in text
+        assert f"sequential: {number} of {decisions} changes were rejected on a part of the pool" in text
+        assert "As a check 0 others were evaluated in full: 0 of them" in text
         assert "at most 0.01, if differences between claims are about normal" in text
-        assert "proposed energies of such decisions are estimates" in text
-    assert not any("decisions" in warning for warning in plain.warnings())
+        assert "Energies of what was rejected on a part are estimates." in text
+    assert not any("sequential" in warning for warning in plain.warnings())
+    checked = [replace(step, audit="wrong" if step.outcome == "accepted" else "right") for step in early]
+    audited = replace(none, batches=(replace(batch, steps=tuple(checked)),))
+    wrong = outcomes["accepted"]
+    assert audited.audits() == {"right": len(checked) - wrong, "wrong": wrong}
+    said = f"As a check {len(checked)} others were evaluated in full: {wrong} of them"
+    assert said in Page(render(audited)).text
 
 
 async def test_warnings_are_shown() -> None:
