@@ -159,6 +159,7 @@ def accuracy_figure(ways: Sequence[Mapping[str, Any]]) -> str | None:
         axes.plot([way["accuracy"] for way in ways], places, "o", color=ACCENT, markersize=7, clip_on=False)
         axes.set_yticks(places, [f"{way['method']} ({_counted(way['demonstrations'])})" for way in ways])
         axes.set(ylim=(len(ways) - 0.4, -0.6), xlim=_around_half(ways))
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole per cents
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for place, way in zip(places, ways, strict=True):
             axes.text(
