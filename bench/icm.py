@@ -3,8 +3,9 @@
     python -m bench.icm CLAIMS TOKENIZER        (or `make bench-icm`); about 15 minutes on two cores
 
 Searches of 64, 128 and 256 TruthfulQA claims over 1,500 iterations, in process and without HTTP, against a
-made-up model behind a model of a server's prefix cache (icm_model.py, prefix_cache.py). All ways find the
-same labels, so their costs can be compared; what is found says nothing about any model.
+made-up model behind a model of a server's prefix cache (icm_model.py, prefix_cache.py). All ways but
+"sequential" find the same labels, so that their costs can be compared; what is found says nothing about any
+model.
 """
 
 import argparse
