@@ -1552,6 +1552,7 @@ def build_server(state: State) -> uvicorn.Server:
         ws="none",
         log_config=None,
         access_log=False,
+        timeout_graceful_shutdown=1,  # the rest of a request may never come, from one who waits for the end
     )
     server = uvicorn.Server(config)
     state.stopping = lambda: server.should_exit

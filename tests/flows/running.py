@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -21,11 +21,11 @@ import psutil
 import yaml
 
 from backends.canary import PROMPTS
-from backends.messages import Label, Request, SamplingParams
+from backends.messages import Label, Message, Request, SamplingParams
 from cache.disk_store import DiskStore
 from tasks.codec import read_entry
 from tasks.keys import request_key
-from tests.fake_vllm import prompt_digest
+from tests.fake_vllm import prompt_digest, render_chat
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -386,7 +386,8 @@ def stored_prompts(store: Path) -> set[str]:
             continue
         request = _request(cast("JsonObject", read_entry(entry))["request"])
         assert request_key(request) == key
-        digests.add(prompt_digest(request.prompt or ""))
+        rendered = request.prompt or render_chat([asdict(message) for message in request.messages])
+        digests.add(prompt_digest(rendered))
     return digests
 
 
@@ -397,6 +398,7 @@ def _request(written: JsonObject) -> Request:
         model=written["model"],
         revision=written["revision"],
         prompt=written["prompt"],
+        messages=tuple(Message(**one) for one in written["messages"]),
         sampling=SamplingParams(**sampling),
         labels=tuple(labels),
     )
