@@ -3,10 +3,10 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol, cast
@@ -100,11 +100,21 @@ class ICMResult:
     @property
     def accuracy(self) -> float | None:
         """Share of found labels that equal the gold ones, over all batches."""
-        claims = list(chain.from_iterable(batch.claims for batch in self.batches))
-        labels = chain.from_iterable(
-            (batch.final.assigned.get(uid) for uid in range(len(batch.claims))) for batch in self.batches
-        )
-        return accuracy(claims, {place: label for place, label in enumerate(labels) if label is not None})
+        return accuracy(self.claims, self.labels_of(lambda batch: batch.final.assigned))
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all batches, one batch after the other."""
+        return [claim for batch in self.batches for claim in batch.claims]
+
+    def labels_of(self, labelled: Callable[[SearchedBatch], Mapping[int, int]]) -> dict[int, int]:
+        """Return {place in `claims`: label} of labels that each batch has by its own uids."""
+        ends = accumulate(len(batch.claims) for batch in self.batches)
+        return {
+            end - len(batch.claims) + uid: label
+            for end, batch in zip(ends, self.batches, strict=True)
+            for uid, label in labelled(batch).items()
+        }
 
     @property
     def energy(self) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from flows.ledger import BOOTSTRAPPING, SEARCH, Cost, costs_by_part
-from flows.results import ICMResult
+from flows.results import ICMResult, SearchedBatch
 from tasks.icm.evaluation import TestScore, accuracy, accuracy_interval
 
 PART_OF = {"found labels": SEARCH, "bootstrapped labels": BOOTSTRAPPING}
@@ -44,22 +44,17 @@ def ways(result: ICMResult) -> list[Way]:
 
 def _labelled(result: ICMResult) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
     """Return {method: (accuracy, interval) of its labels}, of the ways that make labels."""
-    claims = [claim for batch in result.batches for claim in batch.claims]
-    made: dict[str, dict[int, int]] = {"found labels": {}}
+    made = {"found labels": result.labels_of(lambda batch: batch.final.assigned)}
     if any(batch.bootstrapped for batch in result.batches):
-        made = {"bootstrapped labels": {}, **made}
-    start = 0
-    for batch in result.batches:
-        own: dict[str, Mapping[int, int]] = {"found labels": batch.final.assigned}
-        if batch.bootstrapped:
-            own["bootstrapped labels"] = batch.bootstrapped.labels
-        for method, labels in own.items():
-            made[method] |= {start + uid: label for uid, label in labels.items()}
-        start += len(batch.claims)
+        made["bootstrapped labels"] = result.labels_of(_bootstrapped)
     return {
-        method: (accuracy(claims, labels), accuracy_interval(claims, labels))
-        for method, labels in made.items()
+        method: (accuracy(result.claims, labels), accuracy_interval(result.claims, labels))
+        for method, labels in sorted(made.items())
     }
+
+
+def _bootstrapped(batch: SearchedBatch) -> Mapping[int, int]:
+    return batch.bootstrapped.labels if batch.bootstrapped else {}
 
 
 def _cost_of(result: ICMResult, costs: Mapping[str, Cost], method: str) -> Cost:

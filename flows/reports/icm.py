@@ -16,10 +16,9 @@ def render(result: ICMResult, costs: Sequence[Mapping[str, object]] = ()) -> str
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
-    claims = [claim for batch in result.batches for claim in batch.claims]
     rows = [
         {**row, "claim": claim}
-        for row, claim in zip(label_rows(result), claims, strict=True)
+        for row, claim in zip(label_rows(result), result.claims, strict=True)
     ]  # fmt: skip
     compared = ways(result)
     return environment.get_template("icm.html.j2").render(

@@ -49,16 +49,22 @@ async def require_room(
     tokens = await needed(claims)
     if tokens <= max_tokens:
         return
-    fits, too_many = 0, claims // group_size
-    while too_many - fits > 1:
-        middle = (fits + too_many) // 2
-        if await needed(middle * group_size) <= max_tokens:
-            fits = middle
-        else:
-            too_many = middle
+    fits = await _most(claims // group_size, lambda groups: needed(groups * group_size), max_tokens)
     what = f"all {claims} claims" + ("" if longest is None else " and the longest test claim")
     lower = f"lower num_claims to {fits * group_size}" if fits else "shorten the claims"
     raise DataError(
         f"a prompt with {what} has {tokens:,} tokens, and the model takes {max_tokens:,}; {lower}, or serve "
         "the model with a longer context (--max-model-len)"
     )
+
+
+async def _most(too_many: int, needed: Callable[[int], Awaitable[int]], max_tokens: int) -> int:
+    """Return the most groups whose prompt fits; that of `too_many` does not."""
+    fits = 0
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if await needed(middle) <= max_tokens:
+            fits = middle
+        else:
+            too_many = middle
+    return fits
