@@ -20,7 +20,7 @@ from backends.registry import OWN
 from backends.shared_call import SharedCall
 from flows.claim_files import load_splits
 from flows.estimates import show_estimate
-from flows.icm_parts import Batch, Parts, at_once
+from flows.icm_parts import Batch, Parts
 from flows.icm_progress import Progress
 from flows.json_lines import read_rows
 from flows.ledger import LEDGER, Ledger
@@ -81,7 +81,7 @@ async def label(
     run.generator.watch = progress.watch
     await progress.start()
     parts = Parts(run=run, progress=progress, ledger=ledger)
-    searched = await at_once([parts.search(one) for one in batches])
+    searched = await parts.search_all(batches)
     bootstrapped = await parts.bootstrap(batches, parameters.bootstrap_rounds)
     scores: list[TestScore] = []
     if test:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prefect.logging import get_run_logger
@@ -51,12 +51,18 @@ class Parts:
     run: Run
     progress: Progress
     ledger: Ledger
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set at the first error, from when on nothing more is asked."""
+
+    async def search_all(self, batches: Sequence[Batch]) -> list[list[Step]]:
+        """Search all batches at the same time."""
+        return await at_once([self.search(batch) for batch in batches], self.failed)
 
     async def search(self, batch: Batch) -> list[Step]:
         """Search one batch."""
         steps: list[Step] = []
         number, name = batch.number + 1, self.progress.name(batch.number)
-        search = Search(batch.draw, batch.keys, batch.prompter, batch.settings, _Ask(self, batch.number))
+        search = Search(batch.draw, batch.keys, batch.prompter, batch.settings, BatchAsk(self, batch.number))
         try:
             async with aclosing(search.steps()) as running:
                 async for step in running:
@@ -74,7 +80,7 @@ class Parts:
             return [None] * len(batches)
         await self.progress.show_baseline(BOOTSTRAPPING)
         async with self.ledger.part(BOOTSTRAPPING):
-            return await at_once([self._bootstrapped(batch, rounds) for batch in batches])
+            return await at_once([self._bootstrapped(batch, rounds) for batch in batches], self.failed)
 
     async def _bootstrapped(self, batch: Batch, rounds: int) -> Bootstrapped | None:
         try:
@@ -82,7 +88,7 @@ class Parts:
                 batch.draw,
                 batch.keys,
                 batch.prompter,
-                _Ask(self, batch.number),
+                BatchAsk(self, batch.number),
                 rounds=rounds,
                 min_label_mass=batch.settings.min_label_mass,
             )
@@ -131,22 +137,34 @@ class Parts:
             return False
 
 
-class _Ask:
-    """Asks for one batch, whose name all its purposes and task runs bear."""
+class BatchAsk:
+    """Asks for one batch, whose name all its purposes and task runs bear; no more once one has failed."""
 
     def __init__(self, parts: Parts, batch: int) -> None:
+        self._failed = parts.failed
         self._name = parts.progress.name(batch)
         self._ask = parts.run.ask(lambda purpose: parts.progress.title(purpose, batch=batch))
 
     async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Response]:
+        """Answer the batch's requests; end the batch where another one has failed."""
+        if self._failed.is_set():
+            raise asyncio.CancelledError
         return await self._ask(requests, purpose=f"{self._name}{purpose}")
 
 
-async def at_once(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at the same time; the first error ends the others and is raised as it is."""
+async def at_once(coroutines: Sequence[Coroutine[Any, Any, T]], failed: asyncio.Event) -> list[T]:
+    """Run all at the same time; set `failed` at the first error, and raise that as it is when all have ended.
+
+    The others are to end soon after it of their own: what they have on its way is paid for, and is stored
+    when it comes. If this call is cancelled, so are they.
+    """
     running = [asyncio.ensure_future(one) for one in coroutines]
     try:
         return await asyncio.gather(*running)
+    except Exception:
+        failed.set()
+        await asyncio.wait(running)
+        raise
     finally:
         for one in running:
             one.cancel()

@@ -3,16 +3,22 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 
-from flows.icm_parts import at_once
+from backends.messages import Request, Response
+from flows.icm_parts import BatchAsk, Parts, at_once
+from flows.icm_progress import Progress
 from flows.json_lines import read_rows
-from flows.ledger import costs_by_part
+from flows.ledger import Ledger, costs_by_part
 from flows.parameters import ICMParameters
+from flows.run import Run
+from tasks.ask import Ask
 from tasks.icm.claims import Draw, batch_seed, draw, draw_batches, load_claims
 from tasks.icm.orders import make_order
 from tasks.icm.prompts import Prompter
@@ -122,8 +128,60 @@ def first_prompts(drawn: Draw, seed: int) -> set[str]:
     return {prompt_digest(one.prompt or "") for one in asked}
 
 
-async def test_the_first_error_of_a_batch_ends_the_others_and_is_raised_as_it_is() -> None:
-    ended: list[str] = []
+async def test_the_first_error_is_raised_as_it_is_when_what_the_others_have_on_its_way_is_there() -> None:
+    failed, ended = asyncio.Event(), list[str]()
+
+    async def answered() -> None:
+        await failed.wait()
+        await asyncio.sleep(0.01)  # an answer that is on its way
+        ended.append("stored")
+        raise asyncio.CancelledError
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise LabelMassError("no")
+
+    with pytest.raises(LabelMassError, match="no"):
+        await at_once([answered(), failing(), answered()], failed)
+    assert ended == ["stored", "stored"]
+
+
+async def test_when_one_batch_has_failed_the_answers_to_the_others_arrive_and_nothing_more_is_asked() -> None:
+    asked, arrived = list[str](), list[str]()
+
+    class SlowRun:
+        def ask(self, title: Callable[[str], str]) -> Ask:
+            del title
+
+            async def answer(requests: Sequence[Request], *, purpose: str) -> list[Response]:
+                del requests
+                asked.append(purpose)
+                await parts.failed.wait()
+                await asyncio.sleep(0.01)
+                arrived.append(purpose)
+                return []
+
+            return answer
+
+    progress = Progress(batches=[[], []], iterations=1)
+    parts = Parts(run=cast("Run", SlowRun()), progress=progress, ledger=Ledger(None, AsyncMock()))
+
+    async def going_on() -> None:
+        ask = BatchAsk(parts, 0)
+        for purpose in ("first", "second"):
+            await ask([], purpose=purpose)
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise LabelMassError("no")
+
+    with pytest.raises(LabelMassError):
+        await at_once([going_on(), failing()], parts.failed)
+    assert asked == arrived == ["batch 1 of 2: first"]
+
+
+async def test_who_is_cancelled_cancels_all() -> None:
+    failed, ended = asyncio.Event(), list[str]()
 
     async def long() -> None:
         try:
@@ -132,12 +190,12 @@ async def test_the_first_error_of_a_batch_ends_the_others_and_is_raised_as_it_is
             await asyncio.sleep(0)
             ended.append("long")
 
-    async def failing() -> None:
-        await asyncio.sleep(0)
-        raise LabelMassError("no")
-
-    with pytest.raises(LabelMassError, match="no"):
-        await at_once([long(), failing(), long()])
+    running = asyncio.ensure_future(at_once([long(), long()], failed))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert ended == ["long", "long"]
 
 
