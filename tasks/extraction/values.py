@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["exact", "normalized", "fuzzy", "duplicate", "leaked", "ungrounded"]
-"""How an item stands to the text of its document:
+"""How an item stands to the text of its document.
 
-exact: its text stands there letter by letter; normalized: it does once case, blanks, quotes, dashes, ligatures
-and hyphenation are set aside; fuzzy: something much like it does; duplicate: it does, but items before this one
-have taken every occurrence; leaked: it stands in an example of the prompt and not in the document; ungrounded:
-nothing like it does.
+exact: its text stands there letter by letter; normalized: once case, blanks, quotes, dashes, ligatures and
+hyphenation are set aside; fuzzy: something much like it does; duplicate: it does, but items before this one
+have taken every occurrence; leaked: it stands in an example of the prompt and not in the document;
+ungrounded: nothing like it does.
 """
 
 GROUNDED: frozenset[Status] = frozenset({"exact", "normalized", "fuzzy"})
