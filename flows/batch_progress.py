@@ -22,15 +22,18 @@ class BatchProgress:
     """Counts prompts that are done; the clock is given, so that a test needs none."""
 
     total: int
+    key: str = "batch-progress"
+    """Of the artifact in the UI."""
+    unit: str = "prompts answered"
     clock: Callable[[], float] = time.monotonic
     _finished: int = 0
     _within: dict[str, int] = field(default_factory=dict[str, int])
     """{batch that goes on: prompts of it that are answered}"""
-    _seen: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+    _seen: deque[tuple[float, float]] = field(default_factory=deque[tuple[float, float]])
     _logged: float | None = None
 
     @property
-    def done(self) -> int:
+    def done(self) -> float:
         """Prompts that are answered or have failed."""
         return min(self.total, self._finished + sum(self._within.values()))
 
@@ -51,7 +54,7 @@ class BatchProgress:
         while len(self._seen) > 2 and self._seen[1][0] <= now - RATE_SECONDS:  # noqa: PLR2004
             self._seen.popleft()
         since, before = self._seen[0]
-        text = f"{done} of {self.total} prompts answered"
+        text = f"{int(done)} of {self.total} {self.unit}"
         if done in {before, self.total} or now <= since:
             return text
         rate = (done - before) / (now - since)
@@ -60,7 +63,7 @@ class BatchProgress:
     @asynccontextmanager
     async def shown(self) -> AsyncGenerator[None]:
         """Keep the bar moving for as long as the block takes."""
-        artifact = await acreate_progress_artifact(0.0, key="batch-progress", description=self.line())
+        artifact = await acreate_progress_artifact(0.0, key=self.key, description=self.line())
         following = asyncio.create_task(self._follow(artifact))
         try:
             yield

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from backends.base import Outcome
 from backends.messages import Request, Response
 
 
@@ -19,4 +20,12 @@ class Ask(Protocol):
         Raises:
             UnansweredError: A group of the errors of requests without an answer; the others are stored.
         """
+        ...
+
+
+class AskEach(Protocol):
+    """Answers where a question may stay without an answer, and the others are of use nevertheless."""
+
+    async def __call__(self, requests: Sequence[Request], *, purpose: str) -> list[Outcome]:
+        """Return an answer, or the reason why there is none, for each request, in their order."""
         ...

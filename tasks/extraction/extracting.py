@@ -1,0 +1,107 @@
+"""Extracts from one document: asks about it, looks for what was found in its text, and merges that."""
+
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from tasks.extraction.asking import Answers, Asker, FailedWindow
+from tasks.extraction.folding import Folded
+from tasks.extraction.grounding import ground
+from tasks.extraction.merging import merge
+from tasks.extraction.normalizers import NORMALIZERS
+from tasks.extraction.spec import ExtractionSpec
+from tasks.extraction.values import Document, Entity, Mention, Provenance
+from tasks.extraction.windows import coverage, uncovered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extracted:
+    """What came of one document."""
+
+    document: Document
+    entities: tuple[Entity, ...]
+    """Those with a span first, in the order of the text; then the findings without one."""
+    failed: tuple[FailedWindow, ...]
+    coverage: float
+    """Share of the characters about which there is a whole answer in at least one pass."""
+    missed: tuple[tuple[int, int], ...]
+    """The parts (start, end) about which there is none."""
+    chunks: int
+    """Questions of all passes, retries left out."""
+    asked: int
+    """Questions, retries included."""
+    invalid_items: int
+    """Items of answers that had no text or no known label."""
+
+
+@dataclass(kw_only=True)
+class Extractor:
+    """Extracts from documents, all in the same way.
+
+    Args:
+        asker: Asks a model about a document.
+        spec: What is looked for.
+        passes: How often each place is asked about.
+        min_votes: Of these passes, how many have to find an entity.
+    """
+
+    asker: Asker
+    spec: ExtractionSpec
+    passes: int = 1
+    min_votes: int = 1
+
+    def __post_init__(self) -> None:
+        """Ground and merge one document at a time: that is Python's own work, which threads do not share."""
+        self._grounders = anyio.CapacityLimiter(1)
+
+    async def extract(self, document: Document) -> Extracted:
+        """Return the entities of a document, and what failed; a failed window is never left out silently.
+
+        Raises:
+            BackendError: Nobody answers any more; what was answered is stored, and asking again goes on.
+        """
+        answers = await self.asker.answers(document)
+        return await anyio.to_thread.run_sync(self._extracted, document, answers, limiter=self._grounders)
+
+    def _extracted(self, document: Document, answers: Answers) -> Extracted:
+        text = document.text
+        return Extracted(
+            document=document,
+            entities=tuple(
+                merge(
+                    self._mentions(document, answers),
+                    answers.windows,
+                    text,
+                    passes=self.passes,
+                    min_votes=self.min_votes,
+                    label_priority=self.spec.label_names,
+                    normalize=self._normalized,
+                )
+            ),
+            failed=tuple(sorted(answers.failed, key=lambda one: (one.start, one.pass_number))),
+            coverage=coverage(text, answers.answered),
+            missed=tuple(uncovered(text, answers.answered)),
+            chunks=answers.chunks,
+            asked=answers.asked,
+            invalid_items=answers.invalid,
+        )
+
+    def _mentions(self, document: Document, answers: Answers) -> list[Mention]:
+        folded = Folded(document.text)
+        leaks = self.spec.example_texts
+        mentions: list[Mention] = []
+        for (number, chunk), items in answers.items.items():
+            grounded = ground(items, folded, answers.windows[number, chunk], example_texts=leaks)
+            mentions += [
+                Mention(
+                    item=item,
+                    grounding=grounding,
+                    provenance=Provenance(pass_number=number, chunk=chunk, index=index),
+                )
+                for index, (item, grounding) in enumerate(zip(items, grounded, strict=True))
+            ]
+        return mentions
+
+    def _normalized(self, label: str, text: str) -> str | None:
+        name = next(one.normalizer for one in self.spec.labels if one.name == label)
+        return NORMALIZERS[name](text) if name else None

@@ -1,0 +1,142 @@
+"""What to extract: labels with descriptions and attributes, and examples, checked against each other."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Self, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Normalizer = Literal["date", "amount", "citation", "upper", "whitespace"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class SpecError(ValueError):
+    """A spec cannot be used; the message names the place and says what to mend."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AttributeSpec(_Strict):
+    """Something that is said of an entity beside its label."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    values: tuple[str, ...] = ()
+    """What it can be; empty: any text."""
+
+
+class LabelSpec(_Strict):
+    """One kind of entity."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    attributes: tuple[AttributeSpec, ...] = ()
+    normalizer: Normalizer | None = None
+    """How its text becomes a value that can be compared; see `tasks/extraction/normalizers.py`."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _require_distinct("attribute", (one.name for one in self.attributes))
+        return self
+
+
+class ExampleEntity(_Strict):
+    """What is to be found in an example."""
+
+    label: str
+    text: str = Field(min_length=1)
+    attributes: dict[str, str] = {}
+
+
+class Example(_Strict):
+    """A text and everything that is to be found in it, in the order of the text."""
+
+    text: str = Field(min_length=1)
+    entities: tuple[ExampleEntity, ...] = ()
+
+
+class ExtractionSpec(_Strict):
+    """What to extract from documents."""
+
+    name: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    """What to look for and what to leave alone, as the model is told."""
+    labels: tuple[LabelSpec, ...] = Field(min_length=1)
+    examples: tuple[Example, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        _require_distinct("label", (one.name for one in self.labels))
+        for number, example in enumerate(self.examples, start=1):
+            for entity in example.entities:
+                _check_entity(entity, self.labels, f"example {number}")
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the labels, in their order, which also says which of two labels wins a conflict."""
+        return tuple(one.name for one in self.labels)
+
+    @property
+    def example_texts(self) -> frozenset[str]:
+        """What is found in examples: where it is found in a document that has no such text, it leaked."""
+        return frozenset(entity.text for example in self.examples for entity in example.entities)
+
+
+def _require_distinct(kind: str, names: Iterable[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{kind} {name!r} is there {count} times; give each a name of its own")
+
+
+def _check_entity(entity: ExampleEntity, labels: Iterable[LabelSpec], where: str) -> None:
+    known = {one.name: one for one in labels}
+    label = known.get(entity.label)
+    if label is None:
+        raise ValueError(f"{where} has the label {entity.label!r}; the labels are {', '.join(known)}")
+    attributes = {one.name: one for one in label.attributes}
+    for name, value in entity.attributes.items():
+        attribute = attributes.get(name)
+        if attribute is None:
+            raise ValueError(f"{where} gives {entity.text!r} an attribute {name!r} that its label has not")
+        if attribute.values and value not in attribute.values:
+            raise ValueError(f"{where} has {name}={value!r}; it can be {', '.join(attribute.values)}")
+
+
+def read_spec(given: ExtractionSpec | Mapping[str, object] | Path) -> ExtractionSpec:
+    """Read a spec, from YAML or JSON where a file is given.
+
+    Raises:
+        SpecError: The file cannot be read, or something in it does not fit.
+    """
+    if isinstance(given, ExtractionSpec):
+        return given
+    where = str(given) if isinstance(given, Path) else "spec"
+    content = _read_file(given) if isinstance(given, Path) else given
+    return _validated(ExtractionSpec, content, where)
+
+
+def _read_file(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{path} is no spec that can be read: {reason}; give YAML or JSON") from error
+
+
+def _validated(kind: type[M], content: object, where: str) -> M:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for one in error.errors()
+        )
+        raise SpecError(f"{where}: {wrong}") from error

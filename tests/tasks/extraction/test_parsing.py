@@ -1,0 +1,128 @@
+"""Answers as models write them: what is whole is read, what is broken loses only what is broken."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.extraction.parsing import LOOP_CHARACTERS, Parsed, parse
+from tasks.extraction.values import Item
+
+LABELS = ("person", "place")
+ADA, ROME = Item(label="person", text="Ada"), Item(label="place", text="Rome")
+WHOLE = '{"entities": [{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"}]}'
+
+
+def read(text: str, finish_reason: str = "stop") -> Parsed:
+    return parse(text, finish_reason, LABELS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WHOLE,
+        f"Here it is:\n```json\n{WHOLE}\n```\nThat is all.",
+        f"```\n{WHOLE}\n```\n```json\n{WHOLE}\n```",
+        f"<think>maybe [1] or {{2}}</think>{WHOLE}",
+        f"The set {{x}} is: {WHOLE}",
+        '[{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"}]',
+        "{'entities': [{'label': 'person', 'text': 'Ada'}, {'label': 'place', 'text': 'Rome'}]}",
+        '{"entities": [{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"},],}',
+    ],
+)
+def test_a_whole_answer_is_read_however_it_is_wrapped(text: str) -> None:
+    assert read(text) == Parsed(items=(ADA, ROME))
+
+
+def test_one_bare_item_is_an_answer() -> None:
+    assert read('{"label": "person", "text": "Ada"}') == Parsed(items=(ADA,))
+
+
+@pytest.mark.parametrize("text", ['{"entities": []}', "[]", "```json\n[]\n```"])
+def test_nothing_found_is_an_answer(text: str) -> None:
+    assert read(text) == Parsed(items=())
+
+
+def test_one_bad_item_costs_only_itself() -> None:
+    text = json.dumps(
+        {
+            "entities": [
+                {"label": "person", "text": "Ada"},
+                {"label": "person", "text": None},
+                {"label": "animal", "text": "Cat"},
+                {"label": "person", "text": " "},
+                {"label": ["person"], "text": "Bob"},
+                None,
+                "Ada",
+                {"label": "place", "text": "Rome"},
+            ]
+        }
+    )
+    assert read(text) == Parsed(items=(ADA, ROME), invalid=6)
+
+
+def test_a_cut_off_answer_keeps_its_complete_items_and_no_half_one() -> None:
+    text = '{"entities": [{"label": "person", "text": "Ada"}, {"label": "place", "text": "Ro'
+    assert read(text, "length") == Parsed(items=(ADA,), problem="cut off")
+
+
+@given(cut=st.integers(min_value=0, max_value=len(WHOLE) - 1))
+def test_wherever_an_answer_is_cut_off_its_complete_items_are_there(cut: int) -> None:
+    text = WHOLE[:cut]
+    expected = [item for item, end in ((ADA, '"Ada"}'), (ROME, '"Rome"}')) if end in text]
+    assert read(text, "length") == Parsed(items=tuple(expected), problem="cut off")
+
+
+def test_blanks_to_the_limit_are_a_loop() -> None:
+    text = '{"entities": [{"label": "person", "text": "Ada"},' + "\n " * LOOP_CHARACTERS
+    assert read(text, "length") == Parsed(items=(ADA,), problem="whitespace loop")
+
+
+def test_an_answer_that_is_whole_before_its_blanks_is_whole() -> None:
+    assert read(WHOLE + " " * 200, "length") == Parsed(items=(ADA, ROME))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("There are no entities in this text.", "no JSON"),
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ('{"people": ["Ada"]}', "other JSON"),
+        ('{"entities": "Ada"}', "other JSON"),
+        ("[1, 2]", "other JSON"),
+    ],
+)
+def test_what_is_no_answer_says_why(text: str, problem: str) -> None:
+    assert read(text) == Parsed(items=(), problem=problem)  # pyright: ignore[reportArgumentType]
+
+
+def test_attributes_become_texts_and_empty_ones_are_left_out() -> None:
+    given_attributes = {
+        "role": " buyer ",
+        "empty": "",
+        "none": None,
+        "n": 3,
+        "yes": True,
+        "all": ["a", 1, ["x"]],
+    }
+    answer = {"entities": [{"label": "person", "text": "Ada", "attributes": given_attributes}]}
+    [item] = read(json.dumps(answer)).items
+    assert item.attributes == {"role": "buyer", "n": "3", "yes": "true", "all": "a; 1"}
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000, "{" * 5000, '["x", ' * 3000])
+def test_deep_nesting_is_no_answer_and_no_crash(text: str) -> None:
+    assert read(text) == Parsed(items=(), problem="no JSON")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    read(text)
+
+
+@given(st.lists(st.text(min_size=1, max_size=20).filter(str.strip), max_size=8))
+def test_what_json_says_is_what_is_read(texts: list[str]) -> None:
+    answer = json.dumps({"entities": [{"label": "person", "text": text} for text in texts]})
+    assert [item.text for item in read(answer).items] == texts
