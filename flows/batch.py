@@ -19,7 +19,6 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import Outcome
 from backends.errors import AuthenticationError, BackendConnectionError, BackendError, UnknownModelError
-from backends.messages import Request
 from flows.answering import first_error
 from flows.batch_parameters import BatchParameters
 from flows.batch_progress import BatchProgress
@@ -35,9 +34,7 @@ from tasks.batch.in_order import work_in_order
 from tasks.batch.outputs import Write, check_output, open_output, output_layout
 from tasks.batch.questions import Answer, Questions, Schema, make_schema, read_answers
 from tasks.batch.rows import InputError, Row
-from tasks.batches import TaskAsk
 from tasks.budget import BudgetSpentError
-from tasks.keys import key_requests
 
 Summary = dict[str, Any]
 
@@ -217,7 +214,7 @@ class Asker:
     def __init__(self, *, run: Run, questions: Questions, rows: int) -> None:
         self.stopped: list[BackendError] = []
         self.progress = BatchProgress(total=rows * questions.samples)
-        self._ask = run.ask()
+        self._ask = run.ask_each()
         self._questions = questions
         self._rows = rows
         run.generator.watch = self.progress.watch
@@ -228,7 +225,8 @@ class Asker:
             return []
         purpose = f"rows {rows[0].number} to {rows[-1].number} of {self._rows}"
         asked = [self._questions.of(row) for row in rows]
-        outcomes = await self._outcomes(list(itertools.chain(*asked)), purpose)
+        requests = list(itertools.chain(*asked))
+        outcomes = await self._ask(requests, purpose=purpose) if requests else []
         self.stopped += [one for one in outcomes if isinstance(one, NOBODY_ANSWERS)]
         if self.stopped:
             return []
@@ -240,14 +238,6 @@ class Asker:
     def _read(self, rows: Sequence[Row], outcomes: Sequence[Sequence[Outcome]]) -> list[Answer]:
         pairs = zip(rows, outcomes, strict=True)
         return [answer for row, some in pairs for answer in read_answers(self._questions, row, some)]
-
-    async def _outcomes(self, requests: Sequence[Request], purpose: str) -> list[Outcome]:
-        """Return an answer or a reason for each request."""
-        if not requests:
-            return []
-        if isinstance(self._ask, TaskAsk):
-            return await self._ask.outcomes(requests, purpose=purpose)
-        return await self._ask.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
 
 
 async def publish(result: BatchResult, directory: Path) -> Summary:

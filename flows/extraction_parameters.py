@@ -40,9 +40,7 @@ class ExtractionParameters(RunParameters):
         default=0, ge=0, description="Shown before and after a chunk, to read and not to extract from"
     )
     passes: int = Field(default=1, ge=1, description="How often each place is asked about, on shifted chunks")
-    pass_temperature: float = Field(
-        default=0.7, ge=0, description="Temperature of passes after the first"
-    )
+    pass_temperature: float = Field(default=0.7, ge=0, description="Temperature of passes after the first")
     min_votes: int = Field(default=1, ge=1, description="Passes that have to find an entity")
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

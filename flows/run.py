@@ -31,6 +31,7 @@ from flows.costs import cost_of, prices_of_run
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters, checked
 from flows.settings import Settings
+from tasks.ask import AskEach
 from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
@@ -69,6 +70,11 @@ class Run:
         if self.estimator:
             return self.generator
         return TaskAsk(self.generator, results=self.settings.store / "results", title=title)
+
+    def ask_each(self) -> AskEach:
+        """Return what answers each question or says why not; through Prefect tasks likewise."""
+        ask = self.ask()
+        return ask.outcomes if isinstance(ask, TaskAsk) else ask.each
 
     def on_spent(self, note: Callable[[str, Tally], None]) -> None:
         """Have it told for which purpose the tally grows; see `Generator.spent`."""

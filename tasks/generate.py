@@ -106,6 +106,10 @@ class Generator:
         """Answer requests whose keys are known; otherwise as calling this object."""
         return all_answered(keyed, await self.outcomes(keyed, purpose), purpose)
 
+    async def each(self, requests: Sequence[Request], *, purpose: str = "") -> list[Outcome]:
+        """Return an answer or a reason for each request, in their order; satisfies `AskEach`."""
+        return await self.outcomes(await anyio.to_thread.run_sync(key_requests, requests), purpose)
+
     async def outcomes(self, keyed: Sequence[KeyedRequest], purpose: str = "") -> list[Outcome]:
         """Return an answer or a reason for each request, in their order.
 
