@@ -1,10 +1,7 @@
 """The flow `extraction`: documents in; entities with their places, a report, and what failed, out."""
 
-import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,35 +13,36 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
-from backends.base import Outcome
-from backends.errors import BackendError
-from backends.messages import Request
-from flows.answering import first_error
 from flows.estimates import show_estimate
+from flows.extraction_asking import citing, extract_with
+from flows.extraction_documents import Extract, Stop, go_through
 from flows.extraction_files import Finished, open_files
+from flows.extraction_page import write_report
 from flows.extraction_parameters import ExtractionParameters
 from flows.extraction_progress import ExtractionProgress
 from flows.extraction_results import ExtractionResult, Totals, extraction_directory, write_summary
+from flows.extraction_source import Source, find_spec, open_source
 from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
-from flows.settings import load_settings
+from flows.settings import Settings, load_settings
 from flows.workflow import workflow
-from tasks.ask import AskEach
-from tasks.batch.in_order import work_in_order
-from tasks.batches import TaskAsk
-from tasks.extraction.asking import NOBODY_ANSWERS
-from tasks.extraction.extracting import Extracted
-from tasks.extraction.values import Document
-from tasks.keys import key_requests
+from tasks.extraction.spec import ExtractionSpec
+from tasks.tally import Tally
 
 Summary = dict[str, Any]
-Extract = Callable[[Document], Awaitable[Extracted]]
 
-AT_ONCE = 8
-"""Documents that are asked about at a time, so that the server never waits for the last chunk of one."""
+NO_MODEL = "eyecite"
+"""What answers where no model is asked."""
 
-AHEAD = 16
-"""Documents in memory: those asked about, and those that wait for a slower one before them."""
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One extraction, checked; nothing was asked yet."""
+
+    parameters: ExtractionParameters
+    settings: Settings
+    spec: ExtractionSpec
+    source: Source
 
 
 @workflow("extraction")
@@ -57,24 +55,84 @@ async def extraction(parameters: ExtractionParameters) -> Summary:
         The summary that is also in `summary.json`: headline, counts, coverage, cost, where the files are.
     """
     parameters = await with_deployment_defaults(parameters)
-    settings = load_settings()
-    prepared = await anyio.to_thread.run_sync(prepare, parameters)
+    job = Job(
+        parameters=parameters,
+        settings=load_settings(),
+        spec=await anyio.to_thread.run_sync(find_spec, parameters.spec),
+        source=await anyio.to_thread.run_sync(open_source, parameters),
+    )
     if parameters.extractor == "citations":
-        return await _without_model(parameters, settings, prepared)
-    async with open_run(parameters, settings) as run:
-        return await _with_model(parameters, settings, prepared, run)
+        return await _extract(job, citing(job.spec), Stop(), run=None)
+    async with open_run(parameters, job.settings) as run:
+        stop = Stop()
+        extract = await extract_with(parameters, job.spec, run, stop.guard(run.ask_each()))
+        return await _extract(job, extract, stop, run)
 
 
-async def _with_model(
-    parameters: ExtractionParameters, settings: Settings, prepared: Prepared, run: Run
-) -> Summary:
-    stop = Stop()
-    extract = await model_extract(parameters, prepared.spec, run, stop.guard(run.ask_each()))
-    progress = ExtractionProgress(total=prepared.source.count)
-    run.generator.watch = progress.watch
-    going = Going(extract=extract, progress=progress, stop=stop)
-    if run.estimator:
-        await going.through(prepared.source, take=lambda _: None)
-        return await show_estimate(run)
-    place = Place(runs=settings.runs, model=run.model)
-    return await publish(...)
+async def _extract(job: Job, extract: Extract, stop: Stop, run: Run | None) -> Summary:
+    started = time.monotonic()
+    totals, progress = Totals(), ExtractionProgress(total=job.source.count)
+    going = partial(go_through, job.source.documents(), extract, progress=progress, stop=stop)
+    if run:
+        run.generator.watch = progress.watch
+        if run.estimator:
+            await going(lambda _: None)
+            return await show_estimate(run)
+    model = run.model if run else NO_MODEL
+    directory = extraction_directory(
+        job.settings.runs, job.parameters, job.spec, model=model, name=job.source.name, data=job.source.digest
+    )
+    with open_files(directory) as write:
+
+        def take(finished: Finished) -> None:
+            totals.add(finished)
+            write(finished)
+
+        await going(take)
+    result = ExtractionResult(
+        parameters=job.parameters,
+        spec=job.spec,
+        name=job.source.name,
+        model=model,
+        totals=totals,
+        tally=run.tally if run else Tally(),
+        seconds=time.monotonic() - started,
+        cost_usd=run.cost_usd() if run else 0.0,
+        flow_run_id=running_flow_run.id,
+        deployment=running_deployment.name,
+    )
+    summary = await publish(result, directory)
+    result.require_few_failures(directory)
+    return summary
+
+
+async def publish(result: ExtractionResult, directory: Path) -> Summary:
+    """Write the report and the summary, and show the result in the Prefect UI."""
+    costs = record_cost(result, directory, datetime.now(UTC))
+    await anyio.to_thread.run_sync(write_report, result, directory, costs)
+    summary = await anyio.to_thread.run_sync(write_summary, result, directory)
+    await acreate_table_artifact(
+        key="extraction-entities", table=_counts(result), description="Entities by label"
+    )
+    await acreate_markdown_artifact(key="extraction-report", markdown=_markdown(result, directory))
+    logger = get_run_logger()
+    for warning in result.warnings():
+        logger.warning(warning)
+    logger.info("%s; entities: %s; report: %s", result.headline(), directory, summary["report"])
+    return summary
+
+
+def _counts(result: ExtractionResult) -> list[dict[str, Any]]:
+    return [
+        {"label": label.name, "entities": result.totals.entities[label.name]} for label in result.spec.labels
+    ]
+
+
+def _markdown(result: ExtractionResult, directory: Path) -> str:
+    warnings = "\n".join(f"> {warning}\n" for warning in result.warnings())
+    documents = "\n".join(f"| {kind} | {count} |" for kind, count in result.totals.documents.items())
+    return (
+        f"# Entities of {result.name}\n\n{result.headline()}\n\n{warnings}\n"
+        f"| documents | how many |\n|---|---|\n{documents}\n\n"
+        f"Files: `{directory}` (entities.jsonl, documents.jsonl, report.html, summary.json)\n"
+    )
