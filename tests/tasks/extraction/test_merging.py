@@ -86,6 +86,11 @@ def test_the_edges_of_the_document_and_of_a_window_whose_neighbour_failed_cut_no
     assert places(found) == [(0, 9, "ORG"), (90, 100, "ORG"), (190, 200, "ORG")]
 
 
+def test_a_short_window_inside_another_does_not_hide_what_that_one_sees() -> None:
+    windows = {**OVERLAPPING, (0, 2): window(85, 95)}
+    assert merge([at(90, 100)], windows, TEXT, passes=1) == []
+
+
 def test_another_passes_windows_do_not_judge_an_edge() -> None:
     windows = {(0, 0): window(0, 100), (1, 0): window(0, 200)}
     assert places(merge([at(90, 100)], windows, TEXT, passes=2)) == [(90, 100, "ORG")]
@@ -115,6 +120,7 @@ def test_a_weak_span_over_two_strong_ones_costs_neither() -> None:
 
 def test_spans_that_only_touch_do_not_overlap() -> None:
     assert len(merged(at(0, 10), at(10, 20))) == 2
+    assert len(merged(at(0, 9), at(9, 20))) == 2
 
 
 def test_spans_of_different_labels_nest() -> None:
@@ -134,6 +140,11 @@ def test_a_conflict_without_a_majority_goes_by_label_priority_then_by_the_first_
     for priority, winner in (((), "ORG"), (("PER", "ORG"), "PER"), (("PER",), "PER"), (("X", "ORG"), "ORG")):
         (found,) = merge(mentions, whole(1), TEXT, passes=1, label_priority=priority)
         assert (found.label, found.conflict) == (winner, True)
+
+
+def test_the_first_seen_of_two_labels_is_the_first_on_that_span() -> None:
+    (_, found) = merged(at(0, 3, "PER", index=0), at(5, 9, "ORG", index=1), at(5, 9, "PER", index=2))
+    assert found.label == "ORG"
 
 
 def test_confidence_counts_the_passes_that_have_an_answer_about_the_place() -> None:
