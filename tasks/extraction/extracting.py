@@ -51,8 +51,9 @@ class Extractor:
     min_votes: int = 1
 
     def __post_init__(self) -> None:
-        """Ground and merge one document at a time: that is Python's own work, which threads do not share."""
+        """Fold the examples; ground one document at a time, since threads do not share Python's own work."""
         self._grounders = anyio.CapacityLimiter(1)
+        self._examples = [Folded(example.text) for example in self.spec.examples]
 
     async def extract(self, document: Document) -> Extracted:
         """Return the entities of a document, and what failed; a failed window is never left out silently.
@@ -88,10 +89,9 @@ class Extractor:
 
     def _mentions(self, document: Document, answers: Answers) -> list[Mention]:
         folded = Folded(document.text)
-        leaks = self.spec.example_texts
         mentions: list[Mention] = []
         for (number, chunk), items in answers.items.items():
-            grounded = ground(items, folded, answers.windows[number, chunk], example_texts=leaks)
+            grounded = ground(items, folded, answers.windows[number, chunk], examples=self._examples)
             mentions += [
                 Mention(
                     item=item,

@@ -83,11 +83,6 @@ class ExtractionSpec(_Strict):
         """The names of the labels, in their order, which also says which of two labels wins a conflict."""
         return tuple(one.name for one in self.labels)
 
-    @property
-    def example_texts(self) -> frozenset[str]:
-        """What is found in examples: where it is found in a document that has no such text, it leaked."""
-        return frozenset(entity.text for example in self.examples for entity in example.entities)
-
 
 def _require_distinct(kind: str, names: Iterable[str]) -> None:
     for name, count in Counter(names).items():

@@ -1,0 +1,89 @@
+"""Specs: what fits together is read, and what does not is said in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.extraction.spec import ExtractionSpec, SpecError, read_spec
+
+GOOD: dict[str, Any] = {
+    "name": "people",
+    "description": "Find people.",
+    "labels": [
+        {"name": "person", "attributes": [{"name": "role", "values": ["judge", "party"]}]},
+        {"name": "date", "normalizer": "date"},
+    ],
+    "examples": [
+        {
+            "text": "Judge Ada spoke on 3 May 2021.",
+            "entities": [
+                {"label": "person", "text": "Ada", "attributes": {"role": "judge"}},
+                {"label": "date", "text": "3 May 2021"},
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def changed(**fields: object) -> dict[str, Any]:
+    return {**GOOD, **fields}
+
+
+def example(text: str, *entities: dict[str, Any]) -> dict[str, Any]:
+    return changed(examples=[{"text": text, "entities": list(entities)}])
+
+
+def ada(**attributes: str) -> dict[str, Any]:
+    return {"label": "person", "text": "Ada", "attributes": attributes}
+
+
+@pytest.mark.parametrize("ending", [".yaml", ".json"])
+def test_a_file_says_the_same_as_the_spec_itself(tmp_path: Path, ending: str) -> None:
+    spec = read_spec(GOOD)
+    path = tmp_path / f"spec{ending}"
+    path.write_text(spec.model_dump_json(), encoding="utf-8")
+    assert read_spec(path) == spec
+    assert spec.label_names == ("person", "date")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (changed(labels=[]), ["labels"]),
+        (changed(labels=[{"name": "person"}, {"name": "person"}]), ["'person'", "2 times"]),
+        (changed(colour="red"), ["colour"]),
+        (changed(labels=[{"name": "person", "normalizer": "magic"}]), ["normalizer", "'date'"]),
+        (example("Ada", {"label": "animal", "text": "Ada"}), ["example 1", "'animal'", "person"]),
+        (example("Ada", ada(age="3")), ["example 1", "'age'"]),
+        (example("Ada", ada(role="king")), ["role='king'", "judge, party"]),
+        (example("Bob spoke.", ada()), ["example 1", "'Ada'", "does not stand in its text"]),
+        (example("Ada.", ada(), ada()), ["example 1", "'Ada'", "more often than it stands in its text"]),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_sentence(given: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec(given)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: [", b"{"])
+def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "spec.json"
+    path.write_bytes(content)
+    with pytest.raises(SpecError, match=r"spec\.json"):
+        read_spec(path)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(SpecError, match=r"nowhere\.yaml"):
+        read_spec(Path("nowhere.yaml"))
+
+
+def test_an_example_may_write_its_entities_another_way_than_its_text() -> None:
+    """Case, blanks and quotes are no difference."""
+    spec = read_spec(example("the “Acme\nCorp”", {"label": "person", "text": '"Acme Corp"'}))
+    assert isinstance(spec, ExtractionSpec)
