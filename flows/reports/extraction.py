@@ -1,0 +1,239 @@
+"""The HTML report of an extraction: one file that shows every document and its entities, and fetches nothing.
+
+The text of a document is never HTML here: it travels as JSON, and the page's script puts it into text nodes.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.extraction.values import GROUNDED, Entity
+
+DocumentStatus = Literal["complete", "partial", "failed", "unreadable"]
+"""complete: all of it was read; partial: parts failed; failed: all of it did; unreadable: it has no text."""
+
+HERE = Path(__file__).parent
+ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+"""Characters that are two units long in a string of JavaScript."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Halves of characters: a broken text can hold them, UTF-8 cannot."""
+UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+"""What must not stand in a script element as it is: it could end it, open a comment, or be unwritable."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedRange:
+    """A part of a document for which there is no answer, in characters of its text, the end excluded."""
+
+    start: int
+    end: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentView:
+    """One document as the report shows it. All offsets are in characters of `text`."""
+
+    id: str
+    text: str
+    """Empty where it could not be read."""
+    status: DocumentStatus
+    reason: str = ""
+    """Why it is not complete, in a sentence."""
+    coverage: float | None = None
+    """Characters that were read by all of them, from 0 to 1; None where that has no meaning."""
+    entities: Sequence[Entity] = ()
+    """Those without a span too: they are listed, not highlighted."""
+    failed: Sequence[FailedRange] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """Precision, recall and F1 under one way of matching, from 0 to 1; None is shown as a dash."""
+
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationRow:
+    """How well the entities of one label match the gold ones, in the three ways of matching."""
+
+    label: str
+    exact: Scores
+    partial: Scores
+    type: Scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtractionPage:
+    """All that the report says."""
+
+    title: str
+    headline: str
+    warnings: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    """(name, value) of what a reader wants to know of the run: model, tokens, costs."""
+    labels: Sequence[tuple[str, str]] = ()
+    """(name, description). Colours go by this order; labels of entities that are missing here follow."""
+    documents: Iterable[DocumentView] = ()
+    """Gone through once, so they may be made one after another as the page is written."""
+    evaluation: Sequence[EvaluationRow] = ()
+    """No row: no table."""
+    evaluation_note: str = ""
+    """What was compared, and how the three ways match, in a sentence above the table."""
+
+
+def render(page: ExtractionPage) -> str:
+    """Return the report as one string.
+
+    Raises:
+        ValueError: A span or a failed range does not lie in its document.
+    """
+    return "".join(pieces(page))
+
+
+def write(page: ExtractionPage, path: Path) -> None:
+    """Write the report to `path`, holding one document of it at a time.
+
+    Raises:
+        ValueError: A span or a failed range does not lie in its document.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces(page))
+
+
+def pieces(page: ExtractionPage) -> Iterator[str]:
+    """Yield the report piece by piece; every piece can be encoded as UTF-8.
+
+    Raises:
+        ValueError: A span or a failed range does not lie in its document.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=_writable
+    )
+    script = (HERE / "extraction.js").read_text(encoding="utf-8")
+    style = (HERE / "extraction.css").read_text(encoding="utf-8")
+    overview = _Overview(page)
+    yield from environment.get_template("extraction.html.j2").generate(
+        page=page,
+        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(style),  # noqa: S704 - our own file
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+        documents=overview.documents(),
+        overview=overview.json,
+    )
+
+
+class _Overview:
+    """What is said of all documents together; complete once they were gone through."""
+
+    def __init__(self, page: ExtractionPage) -> None:
+        self._views = page.documents
+        self._labels = dict(page.labels)
+        self._summaries: list[Mapping[str, object]] = []
+
+    def documents(self) -> Iterator[tuple[Markup, Markup]]:
+        """Yield (text, findings) of one document after another, as JSON."""
+        for view in self._views:
+            yield _json(view.text), _json(_findings(view))
+            self._summaries.append(_summary(view))
+            for entity in view.entities:
+                self._labels.setdefault(entity.label, "")
+
+    def json(self) -> Markup:
+        """Return the labels, the page's own first, and what the list of documents shows."""
+        return _json({"labels": list(self._labels.items()), "documents": self._summaries})
+
+
+def _summary(view: DocumentView) -> Mapping[str, object]:
+    return {
+        "id": view.id,
+        "status": view.status,
+        "reason": view.reason,
+        "coverage": view.coverage,
+        "characters": len(view.text),
+        "statuses": Counter(entity.status for entity in view.entities),
+        "failed": len(view.failed),
+    }
+
+
+def _findings(view: DocumentView) -> Mapping[str, object]:
+    """Return entities and failed ranges; `at` is a place in UTF-16 units, in which the browser counts."""
+    astral = [match.start() for match in ASTRAL.finditer(view.text)]
+
+    def at(what: str, start: int, end: int) -> tuple[int, int]:
+        if not 0 <= start <= end <= len(view.text):
+            raise ValueError(
+                f"document {view.id!r}: {what} reaches from {start} to {end},"
+                f" and the text has {len(view.text)} characters; give offsets in characters of this very text"
+            )
+        return start + bisect_left(astral, start), end + bisect_left(astral, end)
+
+    def span(entity: Entity) -> tuple[int, int] | None:
+        if entity.status not in GROUNDED:
+            return None
+        if entity.start is None or entity.end is None:
+            raise ValueError(
+                f"document {view.id!r}: {entity.label} {entity.text!r} is {entity.status} and has no span;"
+                " give it one, or a status that has none"
+            )
+        return at(f"{entity.label} {entity.text!r}", entity.start, entity.end)
+
+    return {
+        "entities": [_entity(entity, span(entity)) for entity in view.entities],
+        "failed": [
+            {
+                "at": at("a failed range", part.start, part.end),
+                "chars": (part.start, part.end),
+                "reason": part.reason,
+            }
+            for part in view.failed
+        ],
+    }
+
+
+def _entity(entity: Entity, at: tuple[int, int] | None) -> Mapping[str, object]:
+    return {
+        "label": entity.label,
+        "text": entity.text,
+        "status": entity.status,
+        "at": at,
+        "chars": (entity.start, entity.end) if at else None,
+        "votes": entity.votes,
+        "confidence": entity.confidence,
+        "attributes": dict(entity.attributes),
+        "normalized": entity.normalized,
+        "conflict": entity.conflict,
+        "from": [(place.pass_number, place.chunk, place.index) for place in entity.provenance],
+    }
+
+
+def _json(value: object) -> Markup:
+    """Return JSON that can stand in a script element whatever it says."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))  # noqa: S704 - no < is left
+
+
+def _writable(value: object) -> object:
+    """Return what the template is about to show, halves of characters replaced as a decoder would have."""
+    return (
+        SURROGATE.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    )
+
+
+def _hash(inline: str) -> str:
+    """Return the Content-Security-Policy source that allows exactly this inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
