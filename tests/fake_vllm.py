@@ -1743,10 +1743,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def serve(options: argparse.Namespace, witness: Witness | None = None) -> None:
+def serve(
+    options: argparse.Namespace, witness: Witness | None = None, writer: Writer = synthetic_writer
+) -> None:
     """Serve as the command line says until SIGTERM or SIGINT."""
     settings = Settings().changed(options.config)
-    state = State(settings, settings, synthetic_scorer, synthetic_writer, witness=witness or Witness())
+    state = State(settings, settings, synthetic_scorer, writer, witness=witness or Witness())
     state.faults = [Fault(**each) for each in options.faults]
     sock = listen(options.port)
     port = cast("tuple[str, int]", sock.getsockname())[1]
