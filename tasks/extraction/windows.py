@@ -48,9 +48,11 @@ def halves(text: str, window: Window, *, overlap: int, least: int) -> Sequence[W
     middle = (window.start + window.end) // 2
     left_end = _blank_near(text, middle + overlap // 2, (middle, window.end - size // 8))
     right_start = _blank_near(text, middle - overlap // 2, (window.start + size // 8, left_end))
+    # As much context as before, and not the other half.
+    before, after = window.start - window.context_start, window.context_end - window.end
     return (
-        replace(window, end=left_end, context_end=max(left_end, window.context_end)),
-        replace(window, start=right_start, context_start=min(right_start, window.context_start)),
+        replace(window, end=left_end, context_end=left_end + after),
+        replace(window, start=right_start, context_start=right_start - before),
     )
 
 

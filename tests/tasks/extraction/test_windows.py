@@ -54,7 +54,8 @@ def test_halves_are_smaller_and_cover_their_window(text: str, overlap: int, leas
     assert right.start <= left.end
     assert max(left.end - left.start, right.end - right.start) < whole.end - whole.start
     for half in cut:
-        assert half.context_start <= half.start <= half.end <= half.context_end
+        assert half.start - half.context_start == whole.start - whole.context_start
+        assert half.context_end - half.end == whole.context_end - whole.end
 
 
 def test_halves_are_cut_between_words_and_share_some() -> None:
