@@ -5,7 +5,7 @@ at most, and an entity for one gold span; both must have the same label.
 
 exact: start and end are the same, as in CoNLL-2003 and in nervaluate's "strict".
 partial: as exact, but one that only overlaps counts half. The half credit is that of SemEval-2013 task 9.1
-    (https://aclanthology.org/S13-2056) and nervaluate's "partial"; there labels do not matter, here they do.
+    (https://aclanthology.org/S13-2056) and of nervaluate's "partial", where labels do not matter.
 type: one that overlaps counts in full, as nervaluate's "ent_type".
 """
 

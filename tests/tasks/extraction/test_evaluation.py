@@ -54,6 +54,12 @@ def test_a_gold_span_counts_for_one_entity_only_and_an_entity_for_one_gold_span(
 def test_the_same_span_is_paired_before_a_larger_overlap() -> None:
     one = evaluated([(0, 100, "A"), (10, 20, "A")], [(10, 20, "A"), (5, 95, "A")])
     assert (one.micro.exact.correct, one.micro.type.correct) == (1, 2)
+    assert evaluated([(2, 10, "A")], [(0, 12, "A"), (2, 10, "A")]).micro.exact.correct == 1
+
+
+def test_larger_overlaps_are_paired_first_though_smaller_ones_would_make_more_pairs() -> None:
+    one = evaluated([(0, 10, "A"), (9, 30, "A")], [(8, 28, "A"), (29, 31, "A")])
+    assert one.micro.type.correct == 1
 
 
 def test_spans_that_touch_do_not_overlap_and_another_document_is_another_place() -> None:

@@ -34,6 +34,12 @@ def test_a_line_break_inside_of_a_text_ends_no_line(tmp_path: Path) -> None:
     assert read_gold(written(tmp_path, line)) == {"a": ()}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    path.write_text('{"id": "a", "entities": []}', "utf-8-sig")
+    assert read_gold(path) == {"a": ()}
+
+
 def test_one_span_may_have_two_labels(tmp_path: Path) -> None:
     gold = read_gold(written(tmp_path, {"id": "a", "entities": [ACME, {**ACME, "label": "PER"}]}))
     assert [span.label for span in gold["a"]] == ["ORG", "PER"]
