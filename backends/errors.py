@@ -5,6 +5,7 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     BackendError
     + BadRequestError         400, 404, 413, 422      sending it again cannot help
       + UnknownModelError     404                     nor can sending it without its neighbours
+      + ContextOverflowError  400                     the prompt does not fit the model's context
     + AuthenticationError     401, 402, 403
     + RateLimitError          429                     retryable
     + ServerUnavailableError  503, 529                retryable
@@ -21,6 +22,13 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
       + LostLogprobsError     -9999 in their place    retryable, three times
     + ContentFilterError      an answer withheld
     + ReplicasDifferError     servers that should be one and the same
+    + ModelNotLoadedError     an engine of this process that could not be made
+
+Where to look for a case: a model that is not loaded is ModelNotLoadedError in this process, UnknownModelError
+at a server; a generation that failed is ServerError or AbortedError if it may be tried again, BadRequestError
+or ContentFilterError if not; a prompt that is too long is ContextOverflowError; no connection, and an engine
+that died, are BackendConnectionError. What is wrong with the configuration is no BackendError, since it is
+found before anything is asked: ModelNameError and NotInstalledError in registry.py, SettingsError in flows.
 """
 
 from typing import ClassVar
@@ -64,6 +72,35 @@ class UnknownModelError(BadRequestError):
     """The server does not serve this model."""
 
     blames_prompt = False
+
+
+class ContextOverflowError(BadRequestError):
+    """A prompt is longer than what the model, or a budget, has room for.
+
+    Attributes:
+        estimated_tokens: Of the prompt; None where a server did not say it.
+        limit_tokens: What there is room for; None likewise.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        estimated_tokens: int | None = None,
+        limit_tokens: int | None = None,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, retry_after_seconds=retry_after_seconds)
+        self.estimated_tokens = estimated_tokens
+        self.limit_tokens = limit_tokens
+
+    @property
+    def excess_tokens(self) -> int | None:
+        """How many tokens too long the prompt is."""
+        if self.estimated_tokens is None or self.limit_tokens is None:
+            return None
+        return self.estimated_tokens - self.limit_tokens
 
 
 class AuthenticationError(BackendError):
@@ -172,6 +209,10 @@ class ContentFilterError(BackendError):
 
 class ReplicasDifferError(BackendError):
     """A server does not serve what the others serve that are to answer in its place."""
+
+
+class ModelNotLoadedError(BackendError):
+    """The engine that was to run in this process could not be made: no such model, or no room for it."""
 
 
 def is_absence(error: BackendError) -> bool:
