@@ -1,6 +1,7 @@
 """What a vLLM server says of its own load, in a header of every answer: it queues where others refuse."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -21,6 +22,8 @@ class Load:
     """From 0 to 1."""
     preemptions: int | None = None
     """Since the server started; None in the header, which does not tell."""
+    running: int | None = None
+    """Requests that the engine works on; None in the header, which does not tell."""
 
 
 def load_from_header(headers: Mapping[str, str]) -> Load | None:
@@ -36,19 +39,33 @@ def load_from_header(headers: Mapping[str, str]) -> Load | None:
 
 
 def load_from_metrics(text: str) -> Load | None:
-    """Read the page `/metrics`, summed over a server's engines; None where it has no such figures."""
-    sums: dict[str, float] = {}
+    """Read the page `/metrics`; None where it has no such figures.
+
+    Requests are those of all of a server's engines; each has a KV cache of its own, and the fullest is told.
+    """
+    found: dict[str, list[float]] = {}
     try:
         for line in text.splitlines():
             name, _, rest = line.partition("{")
             if name in _METRICS:
-                sums[name] = sums.get(name, 0.0) + float(rest.rpartition(" ")[2])
-        if _METRICS[0] not in sums:
+                found.setdefault(name, []).append(float(rest.rpartition(" ")[2]))
+        if _METRICS[0] not in found:
             return None
-        waiting, kv_use, preemptions = (sums.get(name, 0.0) for name in _METRICS)
-        return Load(waiting=int(waiting), kv_use=kv_use, preemptions=int(preemptions))
+        waiting, kv_uses, preemptions, running = (found.get(name, []) for name in _METRICS)
+        return Load(
+            waiting=int(sum(waiting)),
+            kv_use=_finite(max(kv_uses, default=0.0)),
+            preemptions=int(sum(preemptions)),
+            running=int(sum(running)) if running else None,
+        )
     except (ValueError, OverflowError):  # no numbers, NaN, infinity
         return None
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no share")
+    return number
 
 
 def process_start(text: str) -> float | None:
@@ -70,5 +87,10 @@ def process_start(text: str) -> float | None:
 _STARTED = "process_start_time_seconds"
 _METRICS = cast(
     "tuple[str, ...]",
-    ("vllm:num_requests_waiting", "vllm:kv_cache_usage_perc", "vllm:num_preemptions_total"),
+    (
+        "vllm:num_requests_waiting",
+        "vllm:kv_cache_usage_perc",
+        "vllm:num_preemptions_total",
+        "vllm:num_requests_running",
+    ),
 )

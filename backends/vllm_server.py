@@ -160,11 +160,19 @@ class VLLMServer:
 
     async def counters(self) -> ServerCounters | None:
         """Return what the server has counted since it started; None where it does not say so at once."""
+        page = await self._metrics()
+        return None if page is None else read_counters(page)
+
+    async def load(self) -> Load | None:
+        """Return how busy the server is; None where it does not say so at once."""
+        page = await self._metrics()
+        return None if page is None else load_from_metrics(page)
+
+    async def _metrics(self) -> str | None:
         try:
-            page = await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
+            return await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
         except BackendError:
             return None
-        return read_counters(page)
 
     def answer(self, requests: Sequence[Request]) -> AsyncGenerator[Arrival, None]:
         """Yield the outcome of every request exactly once, as they arrive."""
@@ -436,9 +444,8 @@ class VLLMServer:
         if load is None or now - self._looked_at < LOOK_SECONDS:  # without the header it is no vLLM
             return load
         self._looked_at = now
-        try:
-            page = await self._client.text("/metrics", timeout_seconds=HEALTH_TIMEOUT_SECONDS)
-        except BackendError:
+        page = await self._metrics()
+        if page is None:
             return load
         self._notice_a_restart(process_start(page))
         return load_from_metrics(page) or load

@@ -243,6 +243,8 @@ class Settings:
     kv_use: float = 0.0
     process_start: float | None = None
     """Told by `/metrics`, in seconds since 1970."""
+    preemptions: int | None = None
+    """Told by `/metrics`, with the waiting and the use of the cache; None: nothing of these is told there."""
     v1_runner: bool = False
     """Lose plain log-probabilities while requests with `logprob_token_ids` are in flight (PR 51789)."""
     supports_logprob_token_ids: bool = True
@@ -1345,12 +1347,19 @@ async def serve_version(request: Request) -> Response:
 
 
 async def serve_metrics(request: Request) -> Response:
-    """Answer GET /metrics with the one counter that the fake keeps, and when it began if that is set."""
+    """Answer GET /metrics with the one counter that the fake keeps, and more where it is set to tell more."""
     state = cast("State", request.app.state.fake)
     labels = 'engine="0",finished_reason="stop",model_name="fake-model"'
     page = f"vllm:request_success_total{{{labels}}} {float(state.counts.answered)}\n"
     if state.settings.process_start is not None:
         page += f"process_start_time_seconds {state.settings.process_start}\n"
+    if state.settings.preemptions is not None:
+        labels = 'engine="0",model_name="fake-model"'
+        waiting = float(state.waiting + state.settings.others_waiting)
+        page += f"vllm:num_requests_waiting{{{labels}}} {waiting}\n"
+        page += f"vllm:num_requests_running{{{labels}}} 1.0\n"
+        page += f"vllm:kv_cache_usage_perc{{{labels}}} {state.settings.kv_use}\n"
+        page += f"vllm:num_preemptions_total{{{labels}}} {float(state.settings.preemptions)}\n"
     return Response(page)
 
 

@@ -12,7 +12,10 @@ vllm:num_requests_waiting{engine="0",model_name="tiny"} 3.0
 vllm:num_requests_waiting{engine="1",model_name="tiny"} 4.0
 vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 3.0
 vllm:kv_cache_usage_perc{engine="0",model_name="tiny"} 0.5
+vllm:kv_cache_usage_perc{engine="1",model_name="tiny"} 0.25
 vllm:num_preemptions_total{engine="0",model_name="tiny"} 2.0
+vllm:num_requests_running{engine="0",model_name="tiny"} 5.0
+vllm:num_requests_running{engine="1",model_name="tiny"} 6.0
 """
 
 
@@ -36,8 +39,13 @@ def test_a_server_that_says_nothing_readable_has_no_load(header: str) -> None:
     assert load_from_header({"endpoint-load-metrics": header} if header else {}) is None
 
 
-def test_the_metrics_of_all_engines_are_added_up() -> None:
-    assert load_from_metrics(METRICS) == Load(waiting=7, kv_use=0.5, preemptions=2)
+def test_requests_of_all_engines_are_added_up_and_the_fullest_cache_is_told() -> None:
+    assert load_from_metrics(METRICS) == Load(waiting=7, kv_use=0.5, preemptions=2, running=11)
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf"])
+def test_a_cache_use_that_is_no_share_says_nothing(value: str) -> None:
+    assert load_from_metrics(METRICS.replace(" 0.5\n", f" {value}\n")) is None
 
 
 @pytest.mark.parametrize("value", ["many", "NaN", "+Inf", ""])
