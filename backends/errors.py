@@ -29,6 +29,7 @@ at a server; a generation that failed is ServerError or AbortedError if it may b
 or ContentFilterError if not; a prompt that is too long is ContextOverflowError; no connection, and an engine
 that died, are BackendConnectionError. What is wrong with the configuration is no BackendError, since it is
 found before anything is asked: ModelNameError and NotInstalledError in registry.py, SettingsError in flows.
+    + GPUMemoryError          a GPU has no room
 """
 
 from typing import ClassVar
@@ -42,12 +43,15 @@ class BackendError(Exception):
         max_retries: How often at most, where the retry policy would allow more; None leaves it to the policy.
         blames_prompt: One prompt of a list may be the cause; the list is worth halving.
         patient: The server asks for time, so time is what bounds the retries, and not their number.
+        overflows: The prompt, or the prompt with its answer, does not fit into the model's context. Of a
+            class, or of one error where a server says so.
     """
 
     retryable: ClassVar[bool] = False
     max_retries: ClassVar[int | None] = None
     blames_prompt: ClassVar[bool] = False
     patient: ClassVar[bool] = False
+    overflows: bool = False
 
     def __init__(
         self, message: str, *, status_code: int | None = None, retry_after_seconds: float | None = None
@@ -213,6 +217,31 @@ class ReplicasDifferError(BackendError):
 
 class ModelNotLoadedError(BackendError):
     """The engine that was to run in this process could not be made: no such model, or no room for it."""
+
+
+class GPUMemoryError(BackendError):
+    """No GPU has as much free memory as is needed.
+
+    Attributes:
+        needed_bytes: How much is needed; None where nobody can tell, as of an engine that ran out of it.
+        free_bytes: What the GPU with the most free memory has free.
+        waited_seconds: How long it was waited for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed_bytes: int | None = None,
+        free_bytes: int | None = None,
+        waited_seconds: float = 0.0,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, retry_after_seconds=retry_after_seconds)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        self.waited_seconds = waited_seconds
 
 
 def is_absence(error: BackendError) -> bool:

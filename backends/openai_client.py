@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 
 NO_CREDIT = 402
+TOO_LONG = frozenset({"input_tokens", "input_text"})
+"""What vLLM calls a prompt that is longer than the model's context, counted in tokens or in characters."""
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,20 @@ def _response_type() -> "type[httpx2.Response]":
 def _status_error(error: "openai.APIStatusError") -> BackendError:
     # An account without credit is refused as one that asks too often, and no waiting helps it.
     status = NO_CREDIT if error.code == "insufficient_quota" else error.status_code
-    return status_error(status, _server_words(error), error.response.headers)
+    words = _server_words(error)
+    made = status_error(status, words, error.response.headers)
+    made.overflows = _is_overflow(error.param, error.code, words)
+    return made
+
+
+def _is_overflow(param: str | None, code: str | None, words: str) -> bool:
+    """Whether a server says that a prompt does not fit into the model's context.
+
+    vLLM names what is too long, and of a prompt that leaves no room for a single token it says that no token
+    may be generated; OpenAI has a code of its own for it, which others have taken over.
+    """
+    leaves_no_room = param == "max_tokens" and words.startswith("max_tokens must be at least 1, got 0.")
+    return param in TOO_LONG or code == CONTEXT_LENGTH_EXCEEDED or leaves_no_room
 
 
 def _server_words(error: "openai.APIStatusError") -> str:

@@ -147,6 +147,8 @@ def _run_as_json(report: RunReport) -> dict[str, object]:
         **asdict(report),
         # Python 3.11's asdict breaks Counters (it counts their pairs).
         "errors": dict(report.errors),
+        "alerts": dict(report.alerts),
+        "stand_ins": dict(report.stand_ins),
         "server_counters": dict(report.server_counters),
         "hit_rate": report.hit_rate,
         "calls": {**asdict(report.calls), "total": report.calls.total},

@@ -27,6 +27,8 @@ def report_table(report: RunReport, began: str) -> Table:
         f"{calls.shared:,} shared, {calls.failed:,} failed",
         "by the fallback": _counted(report.stand_ins),
         "failed with": _counted(report.errors),
+        "did not fit the context": f"{report.overflows:,}" if report.overflows else "",
+        "alerts": _counted(report.alerts),
         **_request_rows(requests),
         "cost": "" if report.cost_usd is None else f"{report.cost_usd:,.4f} USD",
         "server counted, for all who asked": _server_counted(report),

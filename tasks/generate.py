@@ -204,7 +204,8 @@ class Generator:
         """Store what arrived, and then write everything down; what others stored first is the answer."""
         good = {one: outcome for one, outcome in arrived.items() if isinstance(outcome, Response)}
         outcomes = {**arrived, **await anyio.to_thread.run_sync(self._keep, good)}
-        self._settle(purpose, arrival, sent=len(good), failed=len(arrived) - len(good))
+        failures = [outcome for outcome in arrived.values() if isinstance(outcome, BackendError)]
+        self._settle(purpose, arrival, sent=len(good), failures=failures)
         self.budget.settle([one.request for one in good], arrival.usage, self.cost_of)
         self.budget.release([one.request for one in arrived])
         self._write_asked(outcomes, purpose, seconds)
@@ -259,14 +260,20 @@ class Generator:
         first = self.lookup.keep(entries, decode_entry)
         return {one: first[one.key] for one in answered if one.key in first}
 
-    def _settle(self, purpose: str, arrival: Arrival, *, sent: int, failed: int) -> None:
-        self.tally.sent += sent
-        self.tally.failed += failed
-        self.tally.requests += arrival.requests_sent
-        self.tally.usage += arrival.usage
-        self.spent(
-            purpose, Tally(sent=sent, failed=failed, requests=arrival.requests_sent, usage=arrival.usage)
+    def _settle(self, purpose: str, arrival: Arrival, *, sent: int, failures: Sequence[BackendError]) -> None:
+        growth = Tally(
+            sent=sent,
+            failed=len(failures),
+            overflows=sum(error.overflows for error in failures),
+            requests=arrival.requests_sent,
+            usage=arrival.usage,
         )
+        self.tally.sent += growth.sent
+        self.tally.failed += growth.failed
+        self.tally.overflows += growth.overflows
+        self.tally.requests += growth.requests
+        self.tally.usage += growth.usage
+        self.spent(purpose, growth)
 
     def _count(
         self, keyed: Sequence[KeyedRequest], landed: Landings, purpose: str, written: set[Key]

@@ -34,7 +34,13 @@ def call_row(task: str, key: Key, outcome: str, *, seconds: float | None = None)
 def failure(error: BackendError) -> Mapping[str, object]:
     """Say of which kind an error is, in no words of its own."""
     status = {} if error.status_code is None else {"status": error.status_code}
-    return {"error": type(error).__name__, **status}
+    overflow = {"overflow": True} if error.overflows else {}
+    return {"error": type(error).__name__, **status, **overflow}
+
+
+def alert_row(kind: str, where: str) -> Mapping[str, object]:
+    """Say that something was alarming: `kind` and `where` as in `backends.gpu.Alert`."""
+    return {"event": "alert", "kind": kind, "where": _without_credentials(where)}
 
 
 def request_row(exchange: Exchange) -> RequestRow:

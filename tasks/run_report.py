@@ -86,6 +86,10 @@ class RunReport:
     calls: Calls = field(default_factory=Calls)
     errors: Counter[str] = field(default_factory=Counter[str])
     """{kind of error: questions that failed with it}"""
+    overflows: int = 0
+    """Of the questions that failed, those whose prompt does not fit into the model's context."""
+    alerts: Counter[str] = field(default_factory=Counter[str])
+    """{what was alarming: how often it became so}, of GPUs and servers"""
     stand_ins: Counter[str] = field(default_factory=Counter[str])
     """{fallback: questions that it answered in place of the model that was asked}"""
     requests: Requests = field(default_factory=Requests)
@@ -125,14 +129,10 @@ def run_report(rows: Iterable[Row]) -> RunReport:
                 open_times.append((now - seconds, now))
                 if row.get("outcome") == OK:
                     latencies.append(seconds)
-            case "stand-in":
-                _add_stand_in(report, row)
-            case "model":
-                report.model = _text(row, "model") or report.model
             case "end":
                 _end(report, row)
             case _:
-                pass
+                _add_other(report, row)
         report.wall_seconds += max(0.0, now - last)
         last = max(last, now)
     report.requests.waiting_seconds = covered_seconds(open_times)
@@ -197,6 +197,19 @@ def _add_call(report: RunReport, row: Row) -> None:
     report.tasks.setdefault(_text(row, "task"), Calls()).add(outcome)
     if outcome == "failed":
         report.errors[_text(row, "error") or "unknown"] += 1
+        report.overflows += row.get("overflow") is True
+
+
+def _add_other(report: RunReport, row: Row) -> None:
+    match row.get("event"):
+        case "stand-in":
+            _add_stand_in(report, row)
+        case "alert":
+            report.alerts[_text(row, "kind") or "unknown"] += 1
+        case "model":
+            report.model = _text(row, "model") or report.model
+        case _:
+            pass
 
 
 def _add_stand_in(report: RunReport, row: Row) -> None:

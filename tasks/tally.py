@@ -18,6 +18,10 @@ class Tally:
     sent: int = 0
     """Prompts that a backend answered."""
     failed: int = 0
+    overflows: int = 0
+    """Of those that failed, prompts that do not fit into the model's context."""
+    alerts: int = 0
+    """How often the memory of a GPU, or the cache of a server, was alarming."""
     requests: int = 0
     """HTTP requests, retries included."""
     usage: Usage = field(default_factory=Usage)
@@ -34,6 +38,7 @@ class Tally:
             shared=self.shared + other.shared,
             sent=self.sent + other.sent,
             failed=max(0, self.failed - other.prompts) + other.failed,
+            overflows=self.overflows + other.overflows,
             requests=self.requests + other.requests,
             usage=self.usage + other.usage,
             waited_seconds=self.waited_seconds + other.waited_seconds,

@@ -39,6 +39,7 @@ TAXONOMY = {
     errors.LostLogprobsError: (True, 3, True),
     errors.ContentFilterError: (False, None, True),
     errors.ReplicasDifferError: (False, None, False),
+    errors.GPUMemoryError: (False, None, False),
 }
 
 

@@ -233,3 +233,47 @@ async def test_a_key_in_the_environment_is_not_sent_by_itself(
 
 def _written(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [f"{record.getMessage()} {vars(record)!r}" for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "overflows"),
+    [(7, False), (8, True), (9, True)],
+    ids=["leaves room", "leaves room for no token", "too long"],
+)
+async def test_a_prompt_that_does_not_fit_the_context_is_told_apart(tokens: int, *, overflows: bool) -> None:
+    with FakeVLLM(max_model_len=8) as server:
+        prompt = list(range(1, tokens + 1))
+        async with client_of(server) as client:
+            if not overflows:
+                await client.post("/v1/completions", {**BODY, "prompt": prompt, "max_tokens": 1})
+                return
+            with pytest.raises(BadRequestError) as caught:
+                await client.post("/v1/completions", {**BODY, "prompt": prompt, "max_tokens": 1})
+    twin = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert (caught.value.overflows, twin.overflows) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_tokens": 0}, {"max_tokens": -1}, {"temperature": -1}, {"model": "x"}]
+)
+async def test_another_refusal_is_no_overflow(server: FakeVLLM, wrong: dict[str, object]) -> None:
+    async with client_of(server) as client:
+        with pytest.raises(BadRequestError) as caught:
+            await client.post("/v1/completions", {**BODY, **wrong})
+    assert caught.value.overflows is (wrong == {"max_tokens": 0})  # vLLM says the same of a full context
+
+
+async def test_the_code_of_openai_for_a_prompt_that_is_too_long_is_known() -> None:
+    async def refuse(request: Request) -> JSONResponse:
+        del request
+        said = {
+            "message": "This model's maximum context length is 8 tokens.",
+            "type": "invalid_request_error",
+        }
+        return JSONResponse(
+            {"error": {**said, "param": "messages", "code": "context_length_exceeded"}}, status_code=400
+        )
+
+    with Served(Starlette(routes=[Route("/v1/completions", refuse, methods=["POST"])])) as other:
+        client = OpenAIClient(f"http://127.0.0.1:{other.port}", api_key=None, timeout_seconds=20)
+        assert (await failure(client)).overflows

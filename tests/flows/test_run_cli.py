@@ -150,3 +150,22 @@ def test_without_a_store_there_are_no_runs(tmp_path: Path) -> None:
     assert json.loads(call("list", "--json", "--store", str(tmp_path)).stdout) == []
     assert "no run called 'last'" in call("report", "--store", str(tmp_path / "none"), code=1).stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_what_overflowed_was_alarming_or_was_answered_by_another_is_told(store: Path) -> None:
+    journal = FileJournal(journal_path(store, "aab-2"), clock=lambda: 3000.0)
+    failed = {"event": "call", "task": "t", "key": "k", "outcome": "failed", "error": "BadRequestError"}
+    journal.write(
+        [
+            {**failed, "overflow": True},
+            {"event": "alert", "kind": "kv-cache", "where": "http://here"},
+            {"event": "stand-in", "model": "openai:m", "answered": 1},
+        ]
+    )
+    journal.close()
+    report = json.loads(call("report", "--json").stdout)
+    assert (report["overflows"], report["alerts"]) == (1, {"kv-cache": 1})
+    assert report["stand_ins"] == {"openai:m": 1}
+    lines = [line.split() for line in call("report").stdout.splitlines()]
+    assert ["did", "not", "fit", "the", "context", "1"] in [[w for w in line if w != "│"] for line in lines]
+    assert ["alerts", "kv-cache", "1"] in [[w for w in line if w != "│"] for line in lines]

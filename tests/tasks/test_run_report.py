@@ -20,9 +20,10 @@ from cache.journal_reading import Rows
 from cache.lookup import Lookup
 from tasks.budget import Budget
 from tasks.generate import Generator
-from tasks.journal_rows import MAX_NAME_CHARACTERS, call_row, request_row
+from tasks.journal_rows import MAX_NAME_CHARACTERS, alert_row, call_row, request_row
 from tasks.keys import KeyedRequest, key_requests
 from tasks.run_report import RunReport, covered_seconds, percentile, run_report
+from tasks.tally import Tally
 from tests.fake_vllm import FakeVLLM
 from tests.helpers import Naps, completion, completions, some_key
 
@@ -210,6 +211,38 @@ async def test_what_a_budget_kept_back_is_a_failed_call(tmp_path: Path) -> None:
     await generate.outcomes(keyed(completions(5)), "one")
     report = report_of(journal.path)
     assert (report.calls.computed, report.errors) == (2, {"BudgetSpentError": 3})
+
+
+async def test_prompts_that_do_not_fit_are_counted_in_the_tally_and_in_the_journal_alike(
+    tmp_path: Path,
+) -> None:
+    journal = FileJournal(tmp_path / "run.jsonl")
+    growths: list[Tally] = []
+    with FakeVLLM(max_model_len=64) as server:
+        async with VLLMServer(server.base_url, retrier=Naps().retrier()) as backend:
+            generate = Generator(
+                backend=backend,
+                lookup=Lookup(DiskStore(tmp_path / "store")),
+                journal=journal,
+                spent=lambda _, growth: growths.append(growth),
+            )
+            server.faults([{"kind": "status", "status": 400, "match": "question 1", "times": -1}])
+            long = [completion(f"{word} " * 500) for word in ("long", "longer")]
+            await generate.outcomes(keyed([*completions(3), *long]), "one")
+    report = report_of(journal.path)
+    assert (generate.tally.sent, generate.tally.failed, generate.tally.overflows) == (2, 3, 2)
+    assert sum(growth.overflows for growth in growths) == 2
+    assert (report.overflows, report.errors) == (2, {"BadRequestError": 3})
+
+
+def test_what_was_alarming_is_counted_by_its_kind() -> None:
+    rows = [
+        alert_row("kv-cache", f"http://user:{PLANTED}@here:8000"),
+        alert_row("kv-cache", "there"),
+        alert_row("gpu-memory", "GPU 0"),
+    ]
+    assert run_report(rows).alerts == {"kv-cache": 2, "gpu-memory": 1}
+    assert PLANTED not in str(rows)
 
 
 def keyed(requests: list[Request]) -> list[KeyedRequest]:
