@@ -74,6 +74,10 @@ class Answerer:
         if server.root not in self._before and (counters := await server.counters()):
             self._before[server.root] = self._last[server.root] = counters
 
+    def asked(self) -> tuple[VLLMServer, ...]:
+        """Return the servers that were asked something, tell what they count, and are not away."""
+        return tuple(one for one in self.servers if one.root in self._before and not one.is_away)
+
     async def computed_since_last(self) -> int | None:
         """Return the prompt tokens that the servers have computed since this was last called.
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendTimeoutError
+from backends.gpu_alerts import Alert
 from backends.messages import Label, Request, Usage
 from backends.prices import Price, cost_usd
 from backends.registry import ModelName, parse_model
@@ -28,6 +29,8 @@ from cache.overlay_store import OverlayStore
 from cache.store import Store
 from flows.answering import Answerer, RunStoppedError, first_error, identify, server_gone
 from flows.costs import cost_of, prices_of_run
+from flows.gpu_progress import Watch, watch_of, watching
+from flows.gpu_samples import Samples
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters, checked
 from flows.settings import Settings
@@ -36,6 +39,7 @@ from tasks.batches import TaskAsk
 from tasks.budget import Budget, BudgetSpentError
 from tasks.estimate import Estimator
 from tasks.generate import Fallback, Generator
+from tasks.journal_rows import alert_row
 from tasks.speed import remember_speed
 from tasks.tally import Tally
 
@@ -60,6 +64,8 @@ class Run:
     """Who answers, if it is a server of one's own."""
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
+    samples: Samples = field(default_factory=Samples)
+    """What was read of the servers and the GPUs so far."""
 
     def ask(self, title: Callable[[str], str] = lambda purpose: purpose) -> TaskAsk | Generator:
         """Return what answers questions: through Prefect tasks, unless the run is an estimate.
@@ -149,7 +155,8 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 server=backend if isinstance(backend, VLLMServer | Replicas) else None,
                 estimator=estimator,
             )
-            yield run
+            async with watching(_watch(run), seconds=settings.watch_seconds):
+                yield run
         except BaseException as error:
             end = {**_failure(error), "cost_usd": _cost_usd(generator, prices)}
             journal.write([{"event": "end", **end}])
@@ -164,6 +171,20 @@ def _estimator(backend: HookedBackend) -> Estimator:
     if isinstance(backend, VLLMServer | Replicas):
         return Estimator(asked=backend, count_tokens=backend.count_tokens)
     return Estimator(asked=backend)
+
+
+def _watch(run: Run) -> Watch | None:
+    """Watch the run's servers; none where nothing is sent."""
+    is_silent = run.estimator is not None or run.parameters.cache_mode is CacheMode.REPLAY
+    if is_silent or not run.answerer.servers:
+        return None
+
+    def note(alert: Alert) -> None:
+        run.generator.tally.alerts += 1
+        run.generator.journal.write([alert_row(alert.kind, alert.where)])
+
+    answerer, warn = run.answerer, get_run_logger().warning
+    return watch_of(answerer.servers, answerer.asked, run.samples, warn, note)
 
 
 def _budget(parameters: RunParameters) -> Budget:

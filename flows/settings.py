@@ -172,6 +172,10 @@ class Settings(BaseSettings):
     """Answers, and in its folder `results` the results of Prefect tasks."""
     runs: Path = Field(default=PROJECT / "runs", validation_alias="VLLM_FLOWS_RUNS")
     """Reports and label files."""
+    watch_seconds: float = Field(
+        default=15.0, ge=0, allow_inf_nan=False, validation_alias="VLLM_FLOWS_WATCH_SECONDS"
+    )
+    """How often a run looks at the memory of its servers and GPUs; 0: never."""
 
     @property
     def base_urls(self) -> tuple[str, ...]:
