@@ -23,13 +23,13 @@ The class of an error is the retry policy: `retrying.py` looks at its class attr
     + ContentFilterError      an answer withheld
     + ReplicasDifferError     servers that should be one and the same
     + ModelNotLoadedError     an engine of this process that could not be made
+    + GPUMemoryError          a GPU has no room
 
 Where to look for a case: a model that is not loaded is ModelNotLoadedError in this process, UnknownModelError
 at a server; a generation that failed is ServerError or AbortedError if it may be tried again, BadRequestError
 or ContentFilterError if not; a prompt that is too long is ContextOverflowError; no connection, and an engine
 that died, are BackendConnectionError. What is wrong with the configuration is no BackendError, since it is
 found before anything is asked: ModelNameError and NotInstalledError in registry.py, SettingsError in flows.
-    + GPUMemoryError          a GPU has no room
 """
 
 from typing import ClassVar

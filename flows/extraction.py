@@ -14,9 +14,10 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from flows.estimates import show_estimate
-from flows.extraction_asking import citing, extract_with
+from flows.extraction_asking import citation_spec, extract_citations, extract_with
 from flows.extraction_documents import Extract, Stop, go_through
 from flows.extraction_files import Finished, open_files
+from flows.extraction_gold import Gold, evaluate_files, load_gold
 from flows.extraction_page import write_report
 from flows.extraction_parameters import ExtractionParameters
 from flows.extraction_progress import ExtractionProgress
@@ -43,6 +44,21 @@ class Job:
     settings: Settings
     spec: ExtractionSpec
     source: Source
+    gold: Gold | None
+
+
+def prepare(parameters: ExtractionParameters) -> Job:
+    """Check everything that can be checked before anything is asked.
+
+    Raises:
+        SpecError: The spec cannot be used.
+        DocumentsError: There is nothing to read.
+        GoldError: The gold spans are not of these documents and labels.
+    """
+    spec = citation_spec() if parameters.extractor == "citations" else find_spec(parameters.spec)
+    source = open_source(parameters)
+    gold = load_gold(Path(parameters.gold), source, spec) if parameters.gold else None
+    return Job(parameters=parameters, settings=load_settings(), spec=spec, source=source, gold=gold)
 
 
 @workflow("extraction")
@@ -55,14 +71,9 @@ async def extraction(parameters: ExtractionParameters) -> Summary:
         The summary that is also in `summary.json`: headline, counts, coverage, cost, where the files are.
     """
     parameters = await with_deployment_defaults(parameters)
-    job = Job(
-        parameters=parameters,
-        settings=load_settings(),
-        spec=await anyio.to_thread.run_sync(find_spec, parameters.spec),
-        source=await anyio.to_thread.run_sync(open_source, parameters),
-    )
+    job = await anyio.to_thread.run_sync(prepare, parameters)
     if parameters.extractor == "citations":
-        return await _extract(job, citing(job.spec), Stop(), run=None)
+        return await _extract(job, extract_citations, Stop(), run=None)
     async with open_run(parameters, job.settings) as run:
         stop = Stop()
         extract = await extract_with(parameters, job.spec, run, stop.guard(run.ask_each()))
@@ -89,6 +100,9 @@ async def _extract(job: Job, extract: Extract, stop: Stop, run: Run | None) -> S
             write(finished)
 
         await going(take)
+    evaluation = None
+    if job.gold is not None:
+        evaluation = await anyio.to_thread.run_sync(evaluate_files, job.gold, directory, totals.coverage)
     result = ExtractionResult(
         parameters=job.parameters,
         spec=job.spec,
@@ -98,6 +112,7 @@ async def _extract(job: Job, extract: Extract, stop: Stop, run: Run | None) -> S
         tally=run.tally if run else Tally(),
         seconds=time.monotonic() - started,
         cost_usd=run.cost_usd() if run else 0.0,
+        evaluation=evaluation,
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows.extraction_files import Finished, read_files
+from flows.extraction_gold import in_a_sentence, rows
 from flows.extraction_results import ExtractionResult
 from flows.reports.extraction import DocumentView, ExtractionPage, FailedRange, write
 from flows.results import replacing
@@ -14,6 +15,7 @@ SHOWN_CHARACTERS = 30_000_000
 
 def write_report(result: ExtractionResult, directory: Path, costs: Sequence[Mapping[str, object]]) -> None:
     """Write report.html, whole or not at all."""
+    evaluation = result.evaluation
     page = ExtractionPage(
         title=f"Entities of {result.name}",
         headline=result.headline(),
@@ -21,7 +23,8 @@ def write_report(result: ExtractionResult, directory: Path, costs: Sequence[Mapp
         facts=_facts(result, costs),
         labels=[(label.name, label.description) for label in result.spec.labels],
         documents=_views(directory),
-        evaluation=(),
+        evaluation=rows(evaluation) if evaluation else (),
+        evaluation_note=in_a_sentence(evaluation) if evaluation else "",
     )
     with replacing(directory / "report.html") as partial:
         write(page, partial)

@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cache.keys import make_key
 from flows.extraction_files import Finished
+from flows.extraction_gold import as_json
 from flows.extraction_parameters import LEFT_ALONE, ExtractionParameters
 from flows.results import write_whole
 from flows.run_parameters import STEERING
+from tasks.extraction.evaluation import Evaluation
 from tasks.extraction.spec import ExtractionSpec
 from tasks.extraction.values import GROUNDED
 from tasks.tally import Tally
@@ -80,8 +81,8 @@ class ExtractionResult:
     seconds: float
     cost_usd: float | None = 0.0
     """None where a price is not known."""
-    evaluation: Mapping[str, object] | None = None
-    """Against gold spans, as plain JSON."""
+    evaluation: Evaluation | None = None
+    """Against gold spans, where there are some."""
     flow_run_id: str | None = None
     deployment: str | None = None
 
@@ -162,7 +163,7 @@ class ExtractionResult:
             "chunks": totals.chunks,
             "asked": totals.asked,
             "invalid_items": totals.invalid_items,
-            "evaluation": self.evaluation,
+            "evaluation": as_json(self.evaluation) if self.evaluation else None,
             "warnings": self.warnings(),
             "cost": {**asdict(self.tally), "seconds": self.seconds, "cost_usd": self.cost_usd},
             "parameters": self.parameters.model_dump(mode="json"),

@@ -1,0 +1,130 @@
+"""Who extracts from a document: a model, whose own tokens are counted, or eyecite."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import anyio.to_thread
+from prefect.logging import get_run_logger
+
+from flows.extraction_documents import Extract
+from flows.extraction_parameters import ExtractionParameters
+from flows.extraction_serving import Serving, serving_of
+from flows.run import Run
+from tasks.ask import AskEach
+from tasks.extraction.asking import Asker, Settings
+from tasks.extraction.budgets import Budget, fitted
+from tasks.extraction.chat_template import TokenizerError
+from tasks.extraction.chunking import split
+from tasks.extraction.citations import LABELS, cite
+from tasks.extraction.extracting import Extracted, Extractor
+from tasks.extraction.prompting import Prompting
+from tasks.extraction.rooms import Room
+from tasks.extraction.schema import answer_schema
+from tasks.extraction.spec import ExtractionSpec, LabelSpec
+from tasks.extraction.tokens import RoughCounter, ServerCounter, TokenCounter, local_counter
+from tasks.extraction.values import Document, Window
+
+
+async def extract_with(
+    parameters: ExtractionParameters, spec: ExtractionSpec, run: Run, ask: AskEach
+) -> Extract:
+    """Return what extracts from a document by asking the run's model.
+
+    Raises:
+        ContextOverflowError: Instructions and examples leave no room for a text.
+        BackendError: The server is not there to say how long its context is.
+    """
+    serving = await serving_of(run)
+    counter = await _counter(run, serving)
+    budget = _budget(parameters, serving)
+    room = await Room.measured(budget, counter, Prompting(spec))
+    settings = Settings(
+        spec=spec,
+        model=run.model,
+        revision=run.revision,
+        sampling=parameters.sampling(),
+        json_schema=_schema(parameters, spec),
+        passes=parameters.passes,
+        pass_temperature=parameters.pass_temperature,
+    )
+    asker = Asker(
+        settings=settings,
+        ask=ask,
+        windows=_cutter(parameters, room, counter),
+        max_tokens=room.answer_tokens,
+        retries=run.estimator is None,
+    )
+    extractor = Extractor(asker=asker, spec=spec, passes=parameters.passes, min_votes=parameters.min_votes)
+    return extractor.extract
+
+
+async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
+    """Return who counts tokens: the model's own tokenizer where its files are, else the server."""
+    if serving is not None:
+        try:
+            return await anyio.to_thread.run_sync(partial(local_counter, serving.root))
+        except TokenizerError as error:
+            get_run_logger().info("tokens are counted by the server: %s", error)
+    if run.server is not None:
+        return ServerCounter(run.server, run.model)
+    get_run_logger().warning(
+        "tokens of %s are guessed from characters, since nothing here can count them", run.model
+    )
+    return RoughCounter()
+
+
+def _budget(parameters: ExtractionParameters, serving: Serving | None) -> Budget:
+    wanted = Budget(
+        max_prompt_tokens=parameters.max_prompt_tokens,
+        max_completion_tokens=parameters.max_completion_tokens,
+        context=parameters.context_tokens,
+    )
+    if serving is None or serving.max_model_len is None:
+        return wanted
+    return fitted(wanted, serving.max_model_len)
+
+
+def _schema(parameters: ExtractionParameters, spec: ExtractionSpec) -> str | None:
+    if not parameters.structured_output:
+        return None
+    return json.dumps(answer_schema(spec, max_items=parameters.max_items))
+
+
+def _cutter(
+    parameters: ExtractionParameters, room: Room, counter: TokenCounter
+) -> Callable[[str, int], Awaitable[Sequence[Window]]]:
+    """Return what cuts a text for a pass; every second pass is cut elsewhere."""
+    size, overlap = parameters.chunk_size
+    context = parameters.context_characters
+    in_tokens = parameters.chunk_characters is None
+    if in_tokens and (fits := room.chunk_tokens(context_characters=context)) < size:
+        get_run_logger().warning("chunks of %d tokens do not fit the context; they have %d", size, fits)
+        size, overlap = fits, min(overlap, fits // 2)
+    cut = partial(split, size=size, overlap=overlap, counter=counter if in_tokens else None, context=context)
+
+    async def windows(text: str, number: int) -> Sequence[Window]:
+        return await cut(text, shifted=number % 2 == 1)
+
+    return windows
+
+
+async def extract_citations(document: Document) -> Extracted:
+    """Find a document's citations; no model is asked."""
+    entities = await anyio.to_thread.run_sync(cite, document.text)
+    return Extracted(
+        document=document,
+        entities=tuple(entities),
+        failed=(),
+        coverage=1.0,
+        missed=(),
+        chunks=0,
+        asked=0,
+        invalid_items=0,
+    )
+
+
+def citation_spec() -> ExtractionSpec:
+    """Describe what eyecite finds."""
+    labels = tuple(LabelSpec(name=name, description=f"eyecite's {kind}") for kind, name in LABELS.items())
+    return ExtractionSpec(name="citations", description="Legal citations, found by eyecite.", labels=labels)
