@@ -19,6 +19,7 @@ from tasks.extraction.chunking import split
 from tasks.extraction.citations import LABELS, cite
 from tasks.extraction.extracting import Extracted, Extractor
 from tasks.extraction.prompting import Prompting
+from tasks.extraction.remembered import RememberedCounter
 from tasks.extraction.rooms import Room
 from tasks.extraction.schema import answer_schema
 from tasks.extraction.spec import ExtractionSpec, LabelSpec
@@ -67,7 +68,8 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
         except TokenizerError as error:
             get_run_logger().info("tokens are counted by the server: %s", error)
     if run.server is not None:
-        return ServerCounter(run.server, run.model)
+        server = ServerCounter(run.server, run.model)
+        return RememberedCounter(server, run.generator.lookup, run.model, run.revision)
     get_run_logger().warning(
         "tokens of %s are guessed from characters, since nothing here can count them", run.model
     )

@@ -13,10 +13,16 @@ from typing import Any, cast
 from prefect.client.schemas.objects import State
 
 from flows.batch import batch
+from flows.extraction import extraction
 from flows.icm import icm
 from flows.nightly import nightly
 
-FLOWS: Mapping[str, Callable[..., object]] = {"icm": icm, "batch": batch, "nightly": nightly}
+FLOWS: Mapping[str, Callable[..., object]] = {
+    "icm": icm,
+    "batch": batch,
+    "extraction": extraction,
+    "nightly": nightly,
+}
 
 
 async def run(flow: str, parameters: Any) -> dict[str, object]:  # noqa: ANN401 - wrong ones, too
