@@ -1,0 +1,121 @@
+"""What a text that stands nowhere in a document may be a slip for: spans that are nearly the same."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from rapidfuzz import fuzz
+from rapidfuzz.distance import OSA
+
+from tasks.extraction.chains import Span
+from tasks.extraction.folding import Folded, Wording
+from tasks.extraction.likeness import is_slip
+from tasks.extraction.occurrences import occurrences, splits_word
+
+CUTOFF: Final = 88.0
+"""How alike a text and a span have to be, of 100."""
+
+_ROUGH_CUTOFF: Final = 75.0
+"""Before the span's ends are moved to those of words."""
+_SHORTEST: Final = 4
+_LONGEST_WHOLE: Final = 256
+_ANCHOR: Final = 96
+"""Longer texts are looked for by their first and last characters, since time grows with the square."""
+_MOST_TRIES: Final = 8
+_MOST_ENDS: Final = 3
+_FARTHEST: Final = 48
+"""Words that are longer are not completed."""
+_TRIED: Final = "\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A wording of the document, where it stands in the folded text, and how alike it is, from 0 to 1."""
+
+    spans: list[Span]
+    score: float
+
+
+def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]:
+    """Look for what a text may be a slip for, best first.
+
+    Args:
+        item: What a model wrote.
+        source: The document.
+        start: In the folded text, where to look from.
+        end: Up to where.
+    """
+    text = item.text
+    if len(text) < _SHORTEST:
+        return
+    hay = source.text[start:end]
+    for _ in range(_MOST_TRIES):
+        rough = _roughly(text, hay)
+        if rough is None:
+            return
+        first, last = rough
+        found = _snapped(text, source, (start + first, start + last), (start, end))
+        if found:
+            span, score = found
+            wording = source.wording(*span)
+            if is_slip(item, wording):
+                yield Slip(occurrences(wording.text, source, start, end) or [span], score)
+        hay = hay[:first] + _TRIED * (last - first) + hay[last:]
+
+
+def _roughly(text: str, hay: str) -> Span | None:
+    if len(text) > _LONGEST_WHOLE:
+        head = _roughly(text[:_ANCHOR], hay)
+        tail = _roughly(text[-_ANCHOR:], hay[head[1] :]) if head else None
+        return (head[0], head[1] + tail[1]) if head and tail else None
+    if len(text) > len(hay):
+        return None
+    found = fuzz.partial_ratio_alignment(text, hay, score_cutoff=_ROUGH_CUTOFF)
+    return (found.dest_start, found.dest_end) if found else None
+
+
+def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span, float] | None:
+    """Return the span from word to word around a rough one that is most alike, if it is alike enough."""
+    best, best_score = None, CUTOFF
+    ends = _ends(source, rough[1], within)
+    for start in _starts(source, rough[0], within):
+        for end in ends:
+            score = _score(text, source.text[start:end], best_score) if start < end else 0.0
+            if score > best_score or (score == best_score and best is None):
+                best, best_score = (start, end), score
+    return (best, best_score / 100) if best else None
+
+
+def _score(text: str, span: str, at_least: float) -> float:
+    """Return how alike two texts are, of 100, or 0; two letters that are swapped count as one."""
+    score = fuzz.ratio(text, span, score_cutoff=at_least)
+    if (
+        not score
+        and len(text) == len(span)
+        and sorted(text) == sorted(span)
+        and OSA.distance(text, span) == 1
+    ):
+        return 100 - 100 / (2 * len(text))
+    return score
+
+
+def _starts(source: Folded, near: int, within: Span) -> list[int]:
+    def starts_word(at: int) -> bool:
+        return source.text[at : at + 1] != " " and not splits_word(source, at)
+
+    return _nearest(near, within, starts_word)
+
+
+def _ends(source: Folded, near: int, within: Span) -> list[int]:
+    def ends_word(at: int) -> bool:
+        return source.text[at - 1 : at] != " " and not splits_word(source, at)
+
+    return _nearest(near, within, ends_word)
+
+
+def _nearest(near: int, within: Span, fits: Callable[[int], bool]) -> list[int]:
+    """Return the nearest offsets that fit, some on each side."""
+    behind = filter(fits, range(near, max(within[0], near - _FARTHEST) - 1, -1))
+    before = filter(fits, range(near + 1, min(within[1], near + _FARTHEST) + 1))
+    return [*islice(behind, _MOST_ENDS), *islice(before, _MOST_ENDS)]
