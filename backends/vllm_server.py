@@ -206,6 +206,17 @@ class VLLMServer:
         body: dict[str, object] = {"model": request.model, "prompt": request.prompt}
         if request.messages:
             body = {"model": request.model, "messages": [asdict(one) for one in request.messages]}
+        return await self._count(body)
+
+    async def count_text(self, model: str, text: str) -> int:
+        """Count the tokens of a text by itself, without those that a server puts before a prompt.
+
+        Raises:
+            BackendError: The server cannot be asked.
+        """
+        return await self._count({"model": model, "prompt": text, "add_special_tokens": False})
+
+    async def _count(self, body: dict[str, object]) -> int:
         count = at(await self._retrier.call(lambda: self._client.post("/tokenize", body)), "count")
         if not isinstance(count, int):
             raise ResponseFormatError("/tokenize answered without a count")
