@@ -242,9 +242,8 @@ class _Cutter:
             high = max(ruler.place(ruler.length(start) + room), start + 1)
             if high <= floor:
                 return floor
-            end = layout.cut(
-                ruler.place(ruler.length(start) + int(room * (1 - TAIL))), high, max(floor, start)
-            )
+            low = ruler.place(ruler.length(start) + int(room * (1 - TAIL)))
+            end = layout.cut(low, high, max(floor, start), limit)
             tokens = await self._count(start, end)
             if tokens <= self._size or end == start + 1:
                 return end
