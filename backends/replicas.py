@@ -225,6 +225,14 @@ class Replicas:
         """
         return await self._ask_any(lambda server: server.count_tokens(request))
 
+    async def count_text(self, model: str, text: str) -> int:
+        """Count the tokens of a text by itself, at any server.
+
+        Raises:
+            BackendError: None of them can be asked.
+        """
+        return await self._ask_any(lambda server: server.count_text(model, text))
+
     async def capabilities(self) -> Capabilities:
         """Return what the servers serve and what they can do, which is the same for all.
 

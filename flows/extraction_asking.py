@@ -77,11 +77,7 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
 
 
 def _budget(parameters: ExtractionParameters, serving: Serving | None) -> Budget:
-    wanted = Budget(
-        max_prompt_tokens=parameters.max_prompt_tokens,
-        max_completion_tokens=parameters.max_completion_tokens,
-        context=parameters.context_tokens,
-    )
+    wanted = parameters.budget()
     if serving is None or serving.max_model_len is None:
         return wanted
     return fitted(wanted, serving.max_model_len)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from backends.messages import SamplingParams
 from flows.run_parameters import RunParameters
+from tasks.extraction.budgets import Budget
 
 LEFT_ALONE = ("documents", "text", "gold", "exports", "max_failed_fraction")
 """Parameters that say where files are and what is written, not what is asked: not in a run's name."""
@@ -82,6 +83,7 @@ class ExtractionParameters(RunParameters):
                 f"chunks of {size} cannot overlap by {overlap}; let the overlap be half of a chunk at most"
             )
         self.sampling()
+        self.budget()
         return self
 
     @property
@@ -90,6 +92,14 @@ class ExtractionParameters(RunParameters):
         if self.chunk_characters is not None:
             return self.chunk_characters, self.overlap_characters
         return self.chunk_tokens, self.overlap_tokens
+
+    def budget(self) -> Budget:
+        """Say how prompt and answer share the context."""
+        return Budget(
+            max_prompt_tokens=self.max_prompt_tokens,
+            max_completion_tokens=self.max_completion_tokens,
+            context=self.context_tokens,
+        )
 
     def sampling(self) -> SamplingParams:
         """Say how answers of the first pass are drawn."""

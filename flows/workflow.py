@@ -15,9 +15,14 @@ from backends.prices import PricesError
 from backends.registry import ModelNameError, NotInstalledError
 from flows.answering import RunStoppedError
 from flows.batch_results import TooManyFailedError
+from flows.extraction_results import TooManyFailedDocumentsError
 from flows.run_parameters import ParametersError, checked
 from flows.told import UNDERSTOOD
 from tasks.batch.rows import InputError
+from tasks.extraction.chat_template import TokenizerError
+from tasks.extraction.gold import GoldError
+from tasks.extraction.sources import DocumentsError
+from tasks.extraction.spec import SpecError
 from tasks.generate import UnansweredError
 from tasks.icm.claims import DataError
 from tasks.icm.scoring import LabelMassError
@@ -30,6 +35,8 @@ TOLD = (
     *UNDERSTOOD,
     BackendError,
     DataError,
+    DocumentsError,
+    GoldError,
     InputError,
     LabelMassError,
     ModelNameError,
@@ -37,6 +44,9 @@ TOLD = (
     ParametersError,
     PricesError,
     RunStoppedError,
+    SpecError,
+    TokenizerError,
+    TooManyFailedDocumentsError,
     TooManyFailedError,
     UnansweredError,
     WeightsChangedError,

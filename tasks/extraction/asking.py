@@ -5,11 +5,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends.base import Outcome
-from backends.errors import AuthenticationError, BackendConnectionError, BackendError, UnknownModelError
+from backends.errors import (
+    AuthenticationError,
+    BackendConnectionError,
+    BackendError,
+    ContextOverflowError,
+    UnknownModelError,
+)
 from backends.messages import Message, Request, SamplingParams
 from tasks.ask import AskEach
 from tasks.budget import BudgetSpentError
-from tasks.extraction.budgets import ContextOverflowError
 from tasks.extraction.parsing import WHAT_IS_WRONG, Parsed, parse
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.spec import ExtractionSpec
@@ -196,6 +201,8 @@ class Asker:
         self, document: Document, work: Answers, question: _Question, outcome: Outcome
     ) -> list[_Question]:
         """Take over an answer; return what to ask in its place."""
+        if isinstance(outcome, ContextOverflowError) and (smaller := self._cut(document, work, question)):
+            return smaller
         if isinstance(outcome, BackendError):
             return _failed(work, question, f"{type(outcome).__name__}: {outcome}")
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)

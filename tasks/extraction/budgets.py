@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from backends.errors import ContextOverflowError
+
 MAX_PROMPT_TOKENS = 28_000
 MAX_COMPLETION_TOKENS = 4_096
 CONTEXT = 32_768
@@ -11,26 +13,13 @@ ANSWER_SHARE = 4
 """Of a context smaller than wanted, one part in four is for the answer."""
 
 
-class ContextOverflowError(ValueError):
-    """A prompt does not fit into a model's context together with an answer; sending it is of no use.
-
-    Args:
-        estimated: Tokens of the prompt.
-        limit: Tokens that a prompt may have.
-    """
-
-    def __init__(self, estimated: int, limit: int) -> None:
-        self.estimated = estimated
-        self.limit = limit
-        self.excess = estimated - limit
-        super().__init__(
-            f"the prompt has {estimated:,} tokens, {self.excess:,} more than the {limit:,} that fit; "
-            "make the chunks smaller, or serve the model with a longer context (--max-model-len)"
-        )
-
-    def __reduce__(self) -> tuple[type["ContextOverflowError"], tuple[int, int]]:
-        """Let it cross processes: it is made anew from what it was made of."""
-        return type(self), (self.estimated, self.limit)
+def _overflow(estimated: int, limit: int) -> ContextOverflowError:
+    return ContextOverflowError(
+        f"the prompt has {estimated:,} tokens, {estimated - limit:,} more than the {limit:,} that fit; "
+        "make the chunks smaller, or serve the model with a longer context (--max-model-len)",
+        estimated_tokens=estimated,
+        limit_tokens=limit,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +60,7 @@ class Budget:
             ContextOverflowError: The prompt is longer than allowed, or leaves less than 100 tokens.
         """
         if prompt_tokens > self.longest_prompt:
-            raise ContextOverflowError(prompt_tokens, self.longest_prompt)
+            raise _overflow(prompt_tokens, self.longest_prompt)
         return min(self.max_completion_tokens, self.context - prompt_tokens)
 
     def chunk_room(self, fixed_tokens: int) -> int:
@@ -85,7 +74,7 @@ class Budget:
         """
         room = min(self.max_prompt_tokens, self.context - self.max_completion_tokens)
         if fixed_tokens >= room:
-            raise ContextOverflowError(fixed_tokens + 1, room)
+            raise _overflow(fixed_tokens + 1, room)
         return room - fixed_tokens
 
 

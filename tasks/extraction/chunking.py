@@ -9,9 +9,9 @@ import anyio.to_thread
 from semantic_text_splitter import TextSplitter
 
 from tasks.extraction.budgets import balanced_size, chunk_count
-from tasks.extraction.unbroken import kept_together, masked
 from tasks.extraction.rulers import Ruler, ruler_for
 from tasks.extraction.tokens import TokenCounter
+from tasks.extraction.unbroken import kept_together, masked
 from tasks.extraction.values import Window
 
 TAIL = 0.25

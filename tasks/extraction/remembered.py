@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import anyio.to_thread
 
 from backends.messages import Message
 from cache.errors import CorruptEntryError
-from cache.keys import make_key
+from cache.keys import Key, make_key
 from cache.lookup import Lookup
 from tasks.codec import decode_note, encode_note
 from tasks.extraction.tokens import TokenCounter
@@ -55,10 +55,11 @@ class RememberedCounter:
         known = await self._known(key)
         return await self._keep(key, await self._counter.count_messages(messages)) if known is None else known
 
-    async def _known(self, key: str) -> int | None:
-        return (await anyio.to_thread.run_sync(self._lookup.find, [key], _count_in)).get(key)
+    async def _known(self, key: Key) -> int | None:
+        found: Mapping[Key, int] = await anyio.to_thread.run_sync(self._lookup.find, [key], _count_in)
+        return found.get(key)
 
-    async def _keep(self, key: str, count: int) -> int:
+    async def _keep(self, key: Key, count: int) -> int:
         await anyio.to_thread.run_sync(self._lookup.keep, {key: encode_note(NOTE, count)}, _count_in)
         return count
 

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from backends.messages import Message
 from tasks.extraction.budgets import Budget
 from tasks.extraction.prompting import Prompting
-from tasks.extraction.tokens import TokenCounter
+from tasks.extraction.tokens import TURN_TOKENS, TokenCounter
 from tasks.extraction.values import Window
-
-TURN_TOKENS = 16
-"""What a chat template puts around a turn, and what grows together where texts meet; more than any needs."""
 
 NOTHING = Window(start=0, end=0, context_start=0, context_end=0)
 

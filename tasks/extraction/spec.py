@@ -9,6 +9,10 @@ from typing import Literal, Self, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tasks.extraction.folding import Folded
+from tasks.extraction.grounding import ground
+from tasks.extraction.values import Item, Window
+
 Normalizer = Literal["date", "amount", "citation", "upper", "whitespace"]
 
 M = TypeVar("M", bound=BaseModel)
@@ -114,7 +118,26 @@ def read_spec(given: ExtractionSpec | Mapping[str, object] | Path) -> Extraction
         return given
     where = str(given) if isinstance(given, Path) else "spec"
     content = _read_file(given) if isinstance(given, Path) else given
-    return _validated(ExtractionSpec, content, where)
+    spec = _validated(ExtractionSpec, content, where)
+    for number, example in enumerate(spec.examples, start=1):
+        _check_places(example, f"{where}: example {number}")
+    return spec
+
+
+def _check_places(example: Example, where: str) -> None:
+    """Make sure that what an example finds stands in its own text, as often as it is found."""
+    items = [Item(label=one.label, text=one.text) for one in example.entities]
+    end = len(example.text)
+    window = Window(start=0, end=end, context_start=0, context_end=end)
+    for item, grounding in zip(items, ground(items, Folded(example.text), window), strict=True):
+        if grounding.status == "duplicate":
+            raise SpecError(
+                f"{where} finds {item.text!r} more often than it stands in its text; leave one out"
+            )
+        if grounding.status not in {"exact", "normalized"}:
+            raise SpecError(
+                f"{where} finds {item.text!r}, which does not stand in its text; copy it from there"
+            )
 
 
 def _read_file(path: Path) -> object:

@@ -24,6 +24,12 @@ PIECE_CHARACTERS = 100_000
 """What is put to the tokenizer at once: of every token it holds some hundred bytes."""
 
 
+BYTES_A_TOKEN = 3
+"""A guess: English has four and more, other scripts have fewer."""
+TURN_TOKENS = 16
+"""A guess at what a chat template puts around a turn; more than any needs."""
+
+
 class TokenCounter(Protocol):
     """Whoever can count a model's tokens."""
 
@@ -204,3 +210,15 @@ def _pieces(text: str, size: int = PIECE_CHARACTERS) -> Iterator[tuple[int, int]
             end = blank if blank > begin else end
         yield begin, end
         begin = end
+
+
+class RoughCounter:
+    """Guesses from bytes, where nothing can count: an API without a tokenizer at hand; rather too many."""
+
+    async def count_text(self, text: str) -> int:
+        """Guess the tokens of a text by itself."""
+        return -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)
+
+    async def count_messages(self, messages: Sequence[Message]) -> int:
+        """Guess the tokens of a conversation."""
+        return sum([TURN_TOKENS + await self.count_text(one.content) for one in messages])

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from backends.base import Outcome
-from backends.errors import BadRequestError, ServerGoneError
+from backends.errors import BadRequestError, ContextOverflowError, ServerGoneError
 from backends.messages import Message, Request, Response, SamplingParams
 from tasks.extraction.asking import LEAST_CHARACTERS, Answers, Asker, Settings
-from tasks.extraction.budgets import ContextOverflowError
 from tasks.extraction.spec import read_spec
 from tasks.extraction.values import Document, Window
 from tasks.extraction.windows import coverage
@@ -176,7 +175,7 @@ async def test_a_chunk_that_always_fails_is_written_down_and_the_others_stay() -
 
 async def test_what_is_complete_in_a_broken_answer_is_kept_when_nothing_else_comes() -> None:
     cut_off = '{"entities": [{"label": "word", "text": "word0001"}, {"label": "word", "text": "wor'
-    model = Model(lambda *_: answered(cut_off, "length"))
+    model = Model(lambda _chunk, _: answered(cut_off, "length"))
     answers = await answers_of(model, windows=in_one)
     assert found(answers) == {"word0001"}
     assert answers.answered == []
@@ -192,6 +191,13 @@ async def test_a_question_that_the_server_refuses_is_a_failed_window() -> None:
     assert answers.asked == 4
 
 
+async def test_a_prompt_that_the_server_finds_too_long_is_asked_for_in_halves() -> None:
+    model = Model(lambda chunk, _: ContextOverflowError("no") if len(chunk) > 600 else listing(chunk))
+    answers = await answers_of(model, windows=in_one)
+    assert [len(some) for some in model.rounds] == [1, 2, 4]
+    assert (answers.failed, coverage(TEXT, answers.answered)) == ([], 1.0)
+
+
 async def test_when_nobody_answers_it_ends_after_what_is_on_its_way() -> None:
     model = Model(lambda chunk, _: ServerGoneError("gone") if "word0000" in chunk else listing(chunk))
     with pytest.raises(ServerGoneError):
@@ -203,7 +209,7 @@ async def test_a_prompt_that_does_not_fit_is_cut_before_it_is_sent() -> None:
     async def room_for_few(messages: Sequence[Message]) -> int:
         tokens = len(messages[-1].content)
         if tokens > 600:
-            raise ContextOverflowError(tokens, 600)
+            raise ContextOverflowError(f"{tokens} tokens")
         return 512
 
     model = Model()
@@ -214,7 +220,7 @@ async def test_a_prompt_that_does_not_fit_is_cut_before_it_is_sent() -> None:
 
 async def test_a_prompt_that_never_fits_is_a_failed_window_and_nothing_is_sent() -> None:
     async def no_room(messages: Sequence[Message]) -> int:
-        raise ContextOverflowError(len(messages), 0)
+        raise ContextOverflowError(f"{len(messages)} tokens")
 
     model = Model()
     answers = await answers_of(model, max_tokens=no_room)
@@ -224,7 +230,7 @@ async def test_a_prompt_that_never_fits_is_a_failed_window_and_nothing_is_sent()
 
 
 async def test_an_estimate_asks_nothing_again() -> None:
-    model = Model(lambda *_: answered("", "length"))
+    model = Model(lambda _chunk, _: answered("", "length"))
     answers = await answers_of(model, retries=False)
     assert answers.asked == 4
     assert len(model.rounds) == 1
