@@ -75,7 +75,11 @@ def fold(text: str) -> str:
     A word that a hyphen breaks at the end of a line is joined if it goes on in lower case. Folding twice is
     folding once.
     """
-    return _BLANKS.sub(r"\1", _BROKEN_WORD.sub(_join, text)).translate(_TABLE)
+    return _cleaned(text).translate(_TABLE)
+
+
+def _cleaned(text: str) -> str:
+    return _BLANKS.sub(r"\1", _BROKEN_WORD.sub(_join, text))
 
 
 def _join(broken: re.Match[str]) -> str:
@@ -91,17 +95,28 @@ class Wording:
     """For each character of `text` the one that it was before: its case tells an article from an acronym."""
 
 
+def wording(text: str) -> Wording:
+    """Fold a text, without the blanks around it."""
+    letters = [(_TABLE[ord(one)], one) for one in _cleaned(text)]
+    folded = "".join(some for some, _ in letters)
+    original = "".join(one * len(some) for some, one in letters)
+    start, end = len(folded) - len(folded.lstrip()), len(folded.rstrip())
+    return Wording(folded[start:end], original[start:end])
+
+
 class Folded:
     """A text, folded, and where in the original each of its characters stands.
 
-    Takes 4 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
+    Takes 5 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
     """
 
-    __slots__ = ("_origins", "original", "text")
+    __slots__ = ("_origins", "original", "splits", "text")
 
     def __init__(self, original: str) -> None:
         self.original: Final = original
         self.text: Final = fold(original)
+        self.splits: Final = bytearray(len(self.text))
+        """What is known of whether a word goes on before each character; `occurrences` fills it in."""
         self._origins = array("i", _origins(original).tobytes())  # gives out single numbers faster than numpy
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Final
 
 from tasks.extraction.chains import Option, Span, best_chain
-from tasks.extraction.folding import Folded, Wording, fold
+from tasks.extraction.folding import Folded, fold, wording
 from tasks.extraction.occurrences import occurrences
 from tasks.extraction.slips import Slip, slips
 from tasks.extraction.values import Grounding, Item, Window
@@ -109,7 +109,7 @@ class _Work:
         for number, item in enumerate(self._items):
             if self._is_nowhere(number):
                 if item.text not in known:
-                    known[item.text] = next(slips(self._wording(number), self._source, *self._window), None)
+                    known[item.text] = next(slips(wording(item.text), self._source, *self._window), None)
                 if slip := known[item.text]:
                     self._slips[number] = slip
         return {
@@ -120,11 +120,6 @@ class _Work:
     def _is_nowhere(self, number: int) -> bool:
         text = self._texts[number]
         return bool(text) and not self._in_window[text] and not self._in_context[text]
-
-    def _wording(self, number: int) -> Wording:
-        folded, text = Folded(self._items[number].text), self._texts[number]
-        start = folded.text.index(text)
-        return folded.wording(start, start + len(text))
 
     def _option(self, number: int, span: Span) -> Option:
         bonus = 0 if span in self._covered else _NOT_IN_ANOTHER
@@ -206,7 +201,7 @@ class _Work:
         if number in self._slips and self._take_nearest(number, self._slips[number].spans):
             return True
         for part in dict.fromkeys((self._window, self._context)):
-            for slip in slips(self._wording(number), self._source, *part):
+            for slip in slips(wording(self._items[number].text), self._source, *part):
                 self._slips[number] = slip
                 if self._take_nearest(number, slip.spans):
                     return True

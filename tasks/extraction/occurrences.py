@@ -19,6 +19,8 @@ _WITHOUT_BLANKS: Final = re.compile(
 """Scripts that put no blanks between words, and Hangul, where particles follow a name without one."""
 _ZERO_WIDTH_JOINER: Final = "\u200d"
 _POINTS: Final = ".,"
+_NO: Final = 1
+_YES: Final = 2
 
 
 def occurrences(text: str, source: Folded, start: int, end: int) -> list[tuple[int, int]]:
@@ -53,9 +55,15 @@ def splits_word(source: Folded, at: int) -> bool:
     and an emoji made of several are not taken apart. Raised characters, as in "Corp.²" or "5º", are no part
     of the word before them.
     """
-    text = source.text
-    if not 0 < at < len(text):
+    if not 0 < at < len(source.text):
         return False
+    if not source.splits[at]:
+        source.splits[at] = _YES if _splits_word(source, at) else _NO
+    return source.splits[at] == _YES
+
+
+def _splits_word(source: Folded, at: int) -> bool:
+    text = source.text
     before, behind = text[at - 1], text[at]
     if before == " " or behind == " ":
         return False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.extraction.folding import Folded, fold
+from tasks.extraction.folding import Folded, Wording, fold, wording
 
 TRICKY = st.sampled_from(
     [
@@ -121,8 +121,16 @@ def test_a_ligature_is_taken_whole_and_hyphenation_is_spanned() -> None:
 
 
 def test_a_wording_says_what_each_letter_was() -> None:
-    wording = Folded("Der GROSSE Fluß").wording(4, 15)
-    assert (wording.text, wording.original) == ("grosse flus", "GROSSE Fluß")
+    assert Folded("Der GROSSE Fluß").wording(4, 15) == Wording("grosse fluss"[:11], "GROSSE Fluß")
+    assert wording("\u200b  GROSSE\n Fluß ") == Wording("grosse fluss", "GROSSE\nFlußß")
+
+
+@given(TEXTS)
+def test_a_wording_is_that_of_the_folded_text(text: str) -> None:
+    folded = Folded(text)
+    whole, alone = folded.wording(0, len(folded.text)), wording(text)
+    assert alone.text == fold(text).strip()
+    assert alone.original in whole.original
 
 
 def characters() -> list[str]:

@@ -2,13 +2,8 @@
 
 import pytest
 
-from tasks.extraction.folding import Folded, Wording
+from tasks.extraction.folding import wording
 from tasks.extraction.likeness import is_slip
-
-
-def wording(text: str) -> Wording:
-    folded = Folded(text)
-    return folded.wording(0, len(folded.text))
 
 
 @pytest.mark.parametrize(
