@@ -39,9 +39,9 @@ def conll(documents: Iterable[Document], found: Found) -> Iterator[str]:
 
     A line is a token, a blank and its tag: B-label for the first token of an entity, I-label for the others,
     O elsewhere (so IOB2; the files of 2003 have IOB1, and two columns more). `-DOCSTART- O` stands before
-    each document, an empty line after it and after each paragraph. A token is `\w+` or one other character, and is
+    each document, an empty line after it and after each paragraph. A token is `\w+` or one other character,
     cut where an entity begins or ends; so the tokens, put in order into the text, cover all that is not
-    blank, and every entity of `outermost` can be read back. Blanks in labels become underscores.
+    blank, and every entity of `outermost` can be read back. Labels are written as in brat's files.
     """
     labels = _distinct(_labels(found), _safe_label)
     for document in documents:

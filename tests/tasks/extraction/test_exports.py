@@ -72,6 +72,7 @@ def read_brat(written: str, text: str) -> tuple[list[Span], dict[str, dict[str, 
             key, where, words = line.split("\t", 2)
             label, places = where.split(" ", 1)
             parts = [tuple(map(int, part.split(" "))) for part in places.split(";")]
+            assert all(start < end for start, end in parts)
             assert all(one[1] < other[0] for one, other in pairwise(parts))
             assert words == " ".join(text[start:end] for start, end in parts)
             assert key not in found
