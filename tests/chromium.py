@@ -123,6 +123,10 @@ class Tab:
         self._send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
         self.settle()
 
+    def tree(self) -> list[dict[str, Any]]:
+        """Return the nodes of the accessibility tree: what a screen reader is told."""
+        return self._send("Accessibility.getFullAXTree")["nodes"]
+
     def look(
         self, *, width: int = 1400, height: int = 900, scheme: str = "light", motion: bool = True
     ) -> None:
@@ -170,30 +174,32 @@ class Chromium:
 
     def send(self, method: str, session: str | None = None, **params: object) -> Json:
         """Return the answer to one command; events that come before it go to their tabs."""
-        self._number += 1
-        message: dict[str, object] = {"id": self._number, "method": method, "params": params}
-        if session is not None:
-            message["sessionId"] = session
-        self._socket.send(json.dumps(message))
+        number = self._post(method, session, params)
         end = time.monotonic() + ANSWER_SECONDS
         while True:
             said = json.loads(self._socket.recv(timeout=max(0.0, end - time.monotonic())))
-            if said.get("id") == self._number:
+            if said.get("id") == number:
                 break
             self._hear(said)
         if "error" in said:
             raise PageError(f"{method}: {said['error']}")
         return said["result"]
 
+    def _post(self, method: str, session: str | None, params: Json) -> int:
+        self._number += 1
+        message: dict[str, object] = {"id": self._number, "method": method, "params": params}
+        if session is not None:
+            message["sessionId"] = session
+        self._socket.send(json.dumps(message))
+        return self._number
+
     def _hear(self, said: Json) -> None:
-        tab = self._tabs.get(said.get("sessionId", ""))
-        if tab is None or "method" not in said:
+        session = said.get("sessionId", "")
+        if session not in self._tabs or "method" not in said:
             return
-        tab.hear(said["method"], said["params"])
-        if said["method"] == "Page.javascriptDialogOpening":  # nobody would ever close it
-            self._number += 1
-            close = {"id": self._number, "method": "Page.handleJavaScriptDialog", "params": {"accept": False}}
-            self._socket.send(json.dumps({**close, "sessionId": said["sessionId"]}))
+        self._tabs[session].hear(said["method"], said["params"])
+        if said["method"] == "Page.javascriptDialogOpening":  # nobody else would ever close it
+            self._post("Page.handleJavaScriptDialog", session, {"accept": False})
 
 
 @contextlib.contextmanager

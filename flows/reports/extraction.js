@@ -334,7 +334,7 @@
     near = page.blocks.slice(Math.max(0, first - 2), first + Math.min(blocks.length, 3) + 2);
     for (const block of near) block.element.style.setProperty("content-visibility", "visible");
     box.scrollIntoView({ block: "nearest" });
-    const place = target().getBoundingClientRect();
+    const [place] = target().getClientRects(); // its first line: it can be longer than what is in sight
     const frame = box.getBoundingClientRect();
     if (place.top < frame.top + 40 || place.bottom > frame.bottom - 40) {
       box.scrollTop += place.top - frame.top - box.clientHeight / 3;
