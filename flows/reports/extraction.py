@@ -22,6 +22,9 @@ from tasks.extraction.values import GROUNDED, Entity
 DocumentStatus = Literal["complete", "partial", "failed", "unreadable"]
 """complete: all of it was read; partial: parts failed; failed: all of it did; unreadable: it has no text."""
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+SLICE = 1 << 16
+"""Characters of a text that are escaped at once."""
 HERE = Path(__file__).parent
 ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 """Characters that are two units long in a string of JavaScript."""
@@ -105,13 +108,18 @@ def render(page: ExtractionPage) -> str:
 
 
 def write(page: ExtractionPage, path: Path) -> None:
-    """Write the report to `path`, holding one document of it at a time.
+    """Write the report to `path` once all of it is there, holding one document at a time, and that not twice.
 
     Raises:
         ValueError: A span or a failed range does not lie in its document.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(pieces(page))
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(pieces(page))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def pieces(page: ExtractionPage) -> Iterator[str]:
@@ -145,10 +153,10 @@ class _Overview:
         self._labels = dict(page.labels)
         self._summaries: list[Mapping[str, object]] = []
 
-    def documents(self) -> Iterator[tuple[Markup, Markup]]:
-        """Yield (text, findings) of one document after another, as JSON."""
+    def documents(self) -> Iterator[tuple[Iterator[Markup], Iterator[Markup]]]:
+        """Yield (text, findings) of one document after another, as pieces of JSON."""
         for view in self._views:
-            yield _json(view.text), _json(_findings(view))
+            yield _text(view.text), _findings(view)
             self._summaries.append(_summary(view))
             for entity in view.entities:
                 self._labels.setdefault(entity.label, "")
@@ -170,39 +178,51 @@ def _summary(view: DocumentView) -> Mapping[str, object]:
     }
 
 
-def _findings(view: DocumentView) -> Mapping[str, object]:
-    """Return entities and failed ranges; `at` is a place in UTF-16 units, in which the browser counts."""
-    astral = [match.start() for match in ASTRAL.finditer(view.text)]
+def _text(text: str) -> Iterator[Markup]:
+    """Yield a string as JSON, a slice at a time."""
+    yield Markup('"')
+    for start in range(0, len(text), SLICE):
+        yield _json(text[start : start + SLICE])[1:-1]
+    yield Markup('"')
 
-    def at(what: str, start: int, end: int) -> tuple[int, int]:
-        if not 0 <= start <= end <= len(view.text):
+
+def _findings(view: DocumentView) -> Iterator[Markup]:
+    """Yield entities and failed ranges as JSON; `at` is a place in UTF-16 units, as the browser counts."""
+    units = _Units(view)
+    yield Markup('{"entities":[')
+    for number, entity in enumerate(view.entities):
+        yield _json(_entity(entity, units.of_entity(entity)), comma=number > 0)
+    yield Markup('],"failed":[')
+    for number, part in enumerate(view.failed):
+        at = units.of("a failed range", part.start, part.end)
+        yield _json({"at": at, "chars": (part.start, part.end), "reason": part.reason}, comma=number > 0)
+    yield Markup("]}")
+
+
+class _Units:
+    """Turns places in characters of a document into places in UTF-16 units."""
+
+    def __init__(self, view: DocumentView) -> None:
+        self._view = view
+        self._astral = [match.start() for match in ASTRAL.finditer(view.text)]
+
+    def of(self, what: str, start: int, end: int) -> tuple[int, int]:
+        if not 0 <= start <= end <= len(self._view.text):
             raise ValueError(
-                f"document {view.id!r}: {what} reaches from {start} to {end},"
-                f" and the text has {len(view.text)} characters; give offsets in characters of this very text"
+                f"document {self._view.id!r}: {what} reaches from {start} to {end}, and the text has"
+                f" {len(self._view.text)} characters; give offsets in characters of this very text"
             )
-        return start + bisect_left(astral, start), end + bisect_left(astral, end)
+        return start + bisect_left(self._astral, start), end + bisect_left(self._astral, end)
 
-    def span(entity: Entity) -> tuple[int, int] | None:
+    def of_entity(self, entity: Entity) -> tuple[int, int] | None:
         if entity.status not in GROUNDED:
             return None
         if entity.start is None or entity.end is None:
             raise ValueError(
-                f"document {view.id!r}: {entity.label} {entity.text!r} is {entity.status} and has no span;"
-                " give it one, or a status that has none"
+                f"document {self._view.id!r}: {entity.label} {entity.text!r} is {entity.status} and has no"
+                " span; give it one, or a status that has none"
             )
-        return at(f"{entity.label} {entity.text!r}", entity.start, entity.end)
-
-    return {
-        "entities": [_entity(entity, span(entity)) for entity in view.entities],
-        "failed": [
-            {
-                "at": at("a failed range", part.start, part.end),
-                "chars": (part.start, part.end),
-                "reason": part.reason,
-            }
-            for part in view.failed
-        ],
-    }
+        return self.of(f"{entity.label} {entity.text!r}", entity.start, entity.end)
 
 
 def _entity(entity: Entity, at: tuple[int, int] | None) -> Mapping[str, object]:
@@ -221,10 +241,10 @@ def _entity(entity: Entity, at: tuple[int, int] | None) -> Mapping[str, object]:
     }
 
 
-def _json(value: object) -> Markup:
-    """Return JSON that can stand in a script element whatever it says."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Markup(UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))  # noqa: S704 - no < is left
+def _json(value: object, *, comma: bool = False) -> Markup:
+    """Return JSON that can stand in a script element whatever it says, after a comma if asked for."""
+    safe = UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", ENCODER.encode(value))
+    return Markup("," + safe if comma else safe)  # noqa: S704 - no < is left
 
 
 def _writable(value: object) -> object:
