@@ -467,7 +467,7 @@
       if (index !== undefined) visit(index);
       showPart(page.failed[part.id]);
     };
-    const place = `characters ${count(part.chars[0])}–${count(part.chars[1])}: `;
+    const place = `characters ${part.chars[0]}–${part.chars[1]}: `;
     return button({}, act, place, what(part.reason), ...where(index));
   }
 

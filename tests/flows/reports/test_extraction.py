@@ -28,7 +28,8 @@ from tasks.extraction.values import Entity
 from tests.flows.reports.made_up_extraction import contract, entity, made_up_page, opinion
 
 EVIL = (
-    "<script>alert(1)</script></script><!--<img src=http://evil/x onerror=alert(1)>\u2028\u2029&amp;\ud83d]]>"
+    "<script>alert(1)</script></script><!--<img src=http://evil/x onerror=alert(1)>"
+    "</script x='<!-- <script /\u2028\u2029&amp;\ud83d]]>"
 )
 
 

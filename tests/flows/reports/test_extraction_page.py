@@ -190,7 +190,10 @@ def test_a_line_that_never_ends_is_cut_between_characters(show: Callable[[Extrac
     assert all(ends)
 
 
-EVIL = "<script>alert(1)</script></script><!--<img src=http://evil/x onerror=alert(1)>\u2028&amp;\ud83d\0"
+EVIL = (
+    "<script>alert(1)</script></script><!--<img src=http://evil/x onerror=alert(1)>"
+    "</script x='<!-- <script /\u2028&amp;\ud83d\0"
+)
 
 
 def test_whatever_a_run_says_stays_text(show: Callable[[ExtractionPage], Tab]) -> None:
