@@ -1,6 +1,7 @@
 """The one engine of this process: made when first asked, shared by all who ask, made anew when it died."""
 
 import asyncio
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -30,7 +31,8 @@ from backends.one_style import OneStyle
 from backends.shared_call import SharedCall
 from backends.wire import logprob_style, parse_chat, parse_completion
 
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_SECONDS = 20.0
+"""After which what still runs is killed; an idle engine on a CPU took 11 s."""
 CORE_NAME = "EngineCore"
 """How the names of the processes begin that vLLM's front end starts."""
 
@@ -131,7 +133,7 @@ class DirectEngine:
             return
         engine, self._engine = self._engine, None
         if engine is not None:
-            engine.shutdown(timeout=SHUTDOWN_SECONDS)
+            self.library.end(engine, SHUTDOWN_SECONDS)
         for child in multiprocessing.active_children():  # where the exit came while it was being made
             if child.name.startswith(CORE_NAME):
                 child.terminate()
@@ -148,7 +150,7 @@ class DirectEngine:
             dead, self._engine = self._engine, None
             self._making.forget()
             with contextlib.suppress(Exception):
-                dead.shutdown(timeout=SHUTDOWN_SECONDS)
+                self.library.end(dead, SHUTDOWN_SECONDS)
         return await self._living()
 
     async def _living(self) -> Engine:
@@ -170,6 +172,8 @@ class DirectEngine:
             self._failure = ModelNotLoadedError(f"vLLM could not make an engine of {self.model}: {reason}")
             raise self._failure from error
         self.times_made += 1
+        # At exit, before what vLLM itself has registered: handlers run in reverse.
+        atexit.register(self.close)
         return self._engine
 
     async def _token_ids(self, request: Request) -> list[int]:

@@ -45,10 +45,6 @@ class Engine(Protocol):
         """Yield what has come so far, and at last the whole; closing it aborts the request."""
         ...
 
-    def shutdown(self, timeout: float | None = None) -> None:
-        """End its processes."""
-        ...
-
 
 class Library(Protocol):
     """What an engine is made with and spoken to; vLLM, or a fake of it in tests."""
@@ -60,6 +56,10 @@ class Library(Protocol):
 
     def build(self, model: str, args: Mapping[str, object]) -> Engine:
         """Make an engine; takes a minute or more, and blocks. Raises anything."""
+        ...
+
+    def end(self, engine: Engine, seconds: float) -> None:
+        """End an engine's processes, by force after these seconds; from any thread."""
         ...
 
     def max_model_len(self, engine: Engine) -> int:
@@ -120,6 +120,13 @@ class VLLM:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         engine_args = _vllm(".engine.arg_utils").AsyncEngineArgs(model=model, **{**DEFAULT_ARGS, **args})
         return _vllm(".v1.engine.async_llm").AsyncLLM.from_engine_args(engine_args)
+
+    def end(self, engine: Engine, seconds: float) -> None:
+        """Shut an engine down; its reader first, or it would report the end as a failure."""
+        dying = cast("Any", engine)
+        if (reader := dying.output_handler) is not None and not reader.get_loop().is_closed():
+            reader.get_loop().call_soon_threadsafe(reader.cancel)
+        dying.shutdown(timeout=seconds)
 
     def max_model_len(self, engine: Engine) -> int:
         """Return the model's context, in tokens."""

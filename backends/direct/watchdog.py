@@ -64,18 +64,19 @@ def end(found: Found) -> None:
     """Ask these processes to end, and end those that do not."""
     deadline = time.monotonic() + GRACE_SECONDS
     _signal(found, signal.SIGTERM)
-    while _living(found) and time.monotonic() < deadline:
+    while living(found) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS / 10)
     _signal(found, signal.SIGKILL)
 
 
 def _signal(found: Found, number: signal.Signals) -> None:
-    for pid in _living(found):
+    for pid in living(found):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
-def _living(found: Found) -> list[int]:
+def living(found: Found) -> list[int]:
+    """Return those that still run."""
     return [pid for pid, started in found.items() if _start(pid) == started]
 
 
