@@ -1,6 +1,7 @@
 """What went wrong on the way to a server, in our names; the words that say so show no secret."""
 
 import email.utils
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from backends.errors import (
     BadRequestError,
     CertificateError,
     ConnectionLostError,
+    ContextOverflowError,
     GatewayError,
     RateLimitError,
     ServerError,
@@ -34,7 +36,10 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     529: ServerUnavailableError,  # Anthropic: overloaded
 }
 _REDIRECTS = range(300, 400)
+_BAD_REQUEST = 400
 _FIRST_SERVER_ERROR = 500
+_LIMIT = re.compile(r"maximum context length is (\d{1,15}) tokens")
+_TOKENS = re.compile(r"(?:contains|resulted in|requested) (?:at least )?(\d{1,15}) (?:input )?tokens")
 _BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
 """What is raised on a connection that was made; by name, since openai may bring an httpx of its own."""
 
@@ -64,11 +69,26 @@ def status_error(status: int, words: str, headers: Mapping[str, str]) -> Backend
             "means as base URL",
             status_code=status,
         )
+    if status == _BAD_REQUEST and (overflow := overflow_error(words, status)):
+        return overflow
     kind = _BY_STATUS.get(status, BadRequestError if status < _FIRST_SERVER_ERROR else ServerError)
     return kind(
         f"the server said (HTTP {status}): {words}",
         status_code=status,
         retry_after_seconds=retry_after_seconds(headers.get("retry-after")),
+    )
+
+
+def overflow_error(words: str, status: int | None = None) -> ContextOverflowError | None:
+    """Make the error of a prompt that is too long; None where a refusal does not speak of that."""
+    limit, tokens = _LIMIT.search(words), _TOKENS.search(words)
+    if limit is None:
+        return None
+    return ContextOverflowError(
+        words if status is None else f"the server said (HTTP {status}): {words}",
+        estimated_tokens=int(tokens[1]) if tokens else None,
+        limit_tokens=int(limit[1]),
+        status_code=status,
     )
 
 

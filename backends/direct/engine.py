@@ -5,14 +5,13 @@ import atexit
 import contextlib
 import multiprocessing
 import os
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping
 from contextlib import aclosing
 from multiprocessing import util
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from backends.canary import Canary, ask_canary
 from backends.direct import watchdog
@@ -36,7 +35,20 @@ SHUTDOWN_SECONDS = 20.0
 CORE_NAME = "EngineCore"
 """How the names of the processes begin that vLLM's front end starts."""
 
-Watch = Callable[[int], "subprocess.Popen[bytes] | None"]
+
+class Watcher(Protocol):
+    """The process that outlives this one for a moment."""
+
+    def terminate(self) -> None:
+        """End it."""
+        ...
+
+    def wait(self) -> object:
+        """Wait for its end."""
+        ...
+
+
+Watch = Callable[[int], Watcher | None]
 
 
 class DirectEngine:
@@ -61,7 +73,7 @@ class DirectEngine:
         self.args = dict(args or {})
         self.library: Library = library or VLLM()
         self._watch = watch
-        self._watcher: subprocess.Popen[bytes] | None = None
+        self._watcher: Watcher | None = None
         self._thread = LoopThread("vllm-engine")
         self._styles = OneStyle()
         self._engine: Engine | None = None
@@ -90,8 +102,7 @@ class DirectEngine:
         Raises:
             ModelNotLoadedError: It cannot be made.
         """
-        self._failure = None
-        await self.revive()
+        await self._thread.run(self._tried_again())
 
     async def complete(self, request: Request) -> tuple[Response, Usage]:
         """Answer one request; cancelling this aborts it in the engine.
@@ -144,6 +155,12 @@ class DirectEngine:
             self._watcher = None
 
     # --- on the engine's loop ---------------------------------------------------------------------------
+
+    async def _tried_again(self) -> Engine:
+        if self._failure is not None:
+            self._failure = None
+            self._making.forget()
+        return await self._revived()
 
     async def _revived(self) -> Engine:
         if self._engine is not None and self._engine.errored:

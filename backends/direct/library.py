@@ -19,6 +19,7 @@ from backends.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from backends.failures import overflow_error
 from backends.messages import Request
 
 DEFAULT_ARGS: Mapping[str, object] = {
@@ -193,7 +194,8 @@ class VLLM:
         if isinstance(error, exceptions.VLLMServerError):
             return ServerError(f"the engine failed: {error.__cause__ or error}")
         if isinstance(error, exceptions.VLLMClientError | ValueError | TypeError):
-            return BadRequestError(f"the engine refuses this request: {error}")
+            refusal = f"the engine refuses this request: {error}"
+            return overflow_error(refusal) or BadRequestError(refusal)
         return None
 
     def metrics(self) -> str:

@@ -31,6 +31,8 @@ class LoopThread:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
         self._thread.join(STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
 
 async def _cancel_all() -> None:

@@ -23,6 +23,7 @@ TAXONOMY = {
     errors.BackendError: (False, None, False),
     errors.BadRequestError: (False, None, True),
     errors.UnknownModelError: (False, None, False),
+    errors.ContextOverflowError: (False, None, True),
     errors.AuthenticationError: (False, None, False),
     errors.RateLimitError: (True, None, False),
     errors.ServerUnavailableError: (True, None, False),
@@ -40,6 +41,7 @@ TAXONOMY = {
     errors.ContentFilterError: (False, None, True),
     errors.ReplicasDifferError: (False, None, False),
     errors.GPUMemoryError: (False, None, False),
+    errors.ModelNotLoadedError: (False, None, False),
 }
 
 
@@ -68,3 +70,10 @@ def test_a_group_of_errors_pickles() -> None:
     group = ExceptionGroup("2 failed", [kind("why", status_code=500) for kind in EVERY])
     twin = pickle.loads(pickle.dumps(group))  # noqa: S301 - our own bytes
     assert [(type(one), one.status_code) for one in twin.exceptions] == [(kind, 500) for kind in EVERY]
+
+
+def test_a_prompt_that_is_too_long_says_by_how_much_also_after_a_trip() -> None:
+    error = errors.ContextOverflowError("too long", estimated_tokens=35_000, limit_tokens=28_000)
+    twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (twin.estimated_tokens, twin.limit_tokens, twin.excess_tokens) == (35_000, 28_000, 7_000)
+    assert errors.ContextOverflowError("too long").excess_tokens is None
