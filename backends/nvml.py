@@ -8,8 +8,6 @@ from pathlib import PurePath
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
-import psutil
-
 from backends.readings import GPUReading
 
 T = TypeVar("T")
@@ -146,6 +144,8 @@ def _is_vllm(pid: int) -> bool | None:
 
     Those of a server call themselves `VLLM::EngineCore` and the like.
     """
+    import psutil  # noqa: PLC0415 - takes long to import, and where no GPU is nobody needs it
+
     try:
         words = psutil.Process(pid).cmdline()
     except (psutil.Error, ValueError):

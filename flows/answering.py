@@ -124,7 +124,7 @@ async def identify(
     if model is None and parameters.cache_mode is CacheMode.REPLAY:
         raise SettingsError("a replay asks no server; name the model, with the parameter model or VLLM_MODEL")
     model = model or await served_model(backend)
-    servers = _servers(backend)
+    servers = servers_of(backend)
     if not servers:
         revision = revision_in_keys(parameters.provider, parameters.revision, settings) or ""
         return Answerer(model=model, revision=revision)
@@ -148,7 +148,7 @@ async def identify(
     return answerer
 
 
-def _servers(backend: Backend) -> tuple[VLLMServer, ...]:
+def servers_of(backend: Backend) -> tuple[VLLMServer, ...]:
     """Return the vLLM servers of a backend; none of an API."""
     if isinstance(backend, Replicas):
         return backend.servers

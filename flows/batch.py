@@ -169,6 +169,7 @@ async def answer_file(
         tally=run.tally,
         seconds=time.monotonic() - started,
         cost_usd=run.cost_usd(),
+        samples=run.samples,
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )
@@ -262,6 +263,8 @@ def _counts(result: BatchResult) -> list[dict[str, Any]]:
         "rows": totals.rows,
         "answers": totals.answers - totals.failed,
         **{f"failed: {kind}": count for kind, count in totals.failures.most_common()},
+        **({"did not fit the context": tally.overflows} if tally.overflows else {}),
+        **({"alerts of servers and GPUs": tally.alerts} if tally.alerts else {}),
         "prompts sent": tally.sent,
         "prompts answered from the store": tally.from_the_store,
         "prompt tokens": tally.usage.input_tokens,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cache.keys import make_key
 from flows.batch_parameters import LEFT_ALONE, BatchParameters
+from flows.gpu_samples import Samples
 from flows.results import write_whole
 from flows.run_parameters import STEERING
 from tasks.batch.questions import BAD_ROW, Answer, Questions
@@ -76,6 +77,8 @@ class BatchResult:
     seconds: float
     cost_usd: float | None = 0.0
     """None where a price is not known."""
+    samples: Samples = field(default_factory=Samples)
+    """What was read of the servers and the GPUs meanwhile."""
     flow_run_id: str | None = None
     deployment: str | None = None
 

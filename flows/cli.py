@@ -1,4 +1,4 @@
-"""The command line: `vllm-flows up | down | status | demo | model | cache | run`."""
+"""The command line: `vllm-flows up | down | status | demo | model | gpu | cache | run`."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import typer
 from rich.console import Console
 
-from flows import cache_cli, run_cli
+from flows import cache_cli, gpu_cli, run_cli
 from flows.services import control, demo_run, launch
 from flows.services.settings import ServiceSettings
 from flows.services.terminal import Terminal
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_cli.app, name="cache")
 app.add_typer(run_cli.app, name="run")
+app.command()(gpu_cli.gpu)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from flows.batch_results import BatchResult
+from flows.reports.gpu_figure import kv_figure
 from tasks.batch.questions import Answer
 from tasks.batch.rows import Row
 
@@ -27,6 +28,7 @@ def render(result: BatchResult, costs: Sequence[Mapping[str, object]] = ()) -> s
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     totals = result.totals
+    cache_figure = kv_figure(result.samples)
     return environment.get_template("batch.html.j2").render(
         result=result,
         totals=totals,
@@ -36,6 +38,7 @@ def render(result: BatchResult, costs: Sequence[Mapping[str, object]] = ()) -> s
         first=[_shown(answer) for answer in totals.first],
         failed=[_shown(answer) for answer in totals.first_failed],
         costs=costs,
+        cache_figure=Markup(cache_figure) if cache_figure else None,  # noqa: S704 - our own SVG
     )
 
 

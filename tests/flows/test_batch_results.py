@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.messages import Message, Response, SamplingParams
+from backends.readings import Readings, ServerReading
 from flows.batch_parameters import BatchParameters
 from flows.batch_results import BatchResult, TooManyFailedError, Totals, batch_directory
 from flows.reports.batch import length_figure, render
@@ -108,3 +109,17 @@ def test_a_folder_belongs_to_questions_and_not_to_paths_or_steering(tmp_path: Pa
 
     assert folder() == folder(batch_size=3, cache_mode="replay", output_path="y.csv", max_failed_fraction=1)
     assert len({folder(), folder(temperature=1), folder("other"), folder(system="s"), folder(n=2)}) == 5
+
+
+def test_the_report_shows_what_servers_held_where_something_was_read() -> None:
+    quiet = result([answer(1)])
+    assert "held meanwhile" not in render(quiet)
+    watched = result([answer(1)])
+    for at, use in enumerate((0.25, 0.5)):
+        server = ServerReading(server=f"http://{HARM}", kv_cache_usage=use, requests_waiting=3)
+        watched.samples.add(float(at), Readings(servers=(server,)))
+    html = render(watched)
+    assert "held meanwhile" in html
+    assert "Use of the KV cache over time" in html
+    assert '<td class="number">37.5</td><td class="number">50.0</td>' in html
+    assert HARM not in html
