@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import typer
 from rich.console import Console
 
-from flows import cache_cli, gpu_cli, run_cli
+from flows import cache_cli, extraction_cli, gpu_cli, run_cli
 from flows.services import control, demo_run, launch
 from flows.services.settings import ServiceSettings
 from flows.services.terminal import Terminal
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(cache_cli.app, name="cache")
 app.add_typer(run_cli.app, name="run")
+app.add_typer(extraction_cli.app, name="extraction")
 app.command()(gpu_cli.gpu)
 
 

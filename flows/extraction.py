@@ -16,6 +16,7 @@ from prefect.runtime import flow_run as running_flow_run
 from flows.estimates import show_estimate
 from flows.extraction_asking import citation_spec, extract_citations, extract_with
 from flows.extraction_documents import Extract, Stop, go_through
+from flows.extraction_exports import write_exports
 from flows.extraction_files import Finished, open_files
 from flows.extraction_gold import Gold, evaluate_files, load_gold
 from flows.extraction_page import write_report
@@ -125,6 +126,7 @@ async def publish(result: ExtractionResult, directory: Path) -> Summary:
     """Write the report and the summary, and show the result in the Prefect UI."""
     costs = record_cost(result, directory, datetime.now(UTC))
     await anyio.to_thread.run_sync(write_report, result, directory, costs)
+    await anyio.to_thread.run_sync(write_exports, result.parameters.exports, directory)
     summary = await anyio.to_thread.run_sync(write_summary, result, directory)
     await acreate_table_artifact(
         key="extraction-entities", table=_counts(result), description="Entities by label"

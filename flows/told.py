@@ -9,8 +9,9 @@ import typer
 from backends.serving.errors import ServingError
 from cache.errors import CacheError
 from flows.settings import SettingsError
+from tasks.extraction.gold import GoldError
 
-UNDERSTOOD = (ServingError, CacheError, SettingsError)
+UNDERSTOOD = (ServingError, CacheError, SettingsError, GoldError)
 """Errors whose message says what is wrong and what to do."""
 
 

@@ -20,7 +20,6 @@ from flows.run_parameters import ParametersError, checked
 from flows.told import UNDERSTOOD
 from tasks.batch.rows import InputError
 from tasks.extraction.chat_template import TokenizerError
-from tasks.extraction.gold import GoldError
 from tasks.extraction.sources import DocumentsError
 from tasks.extraction.spec import SpecError
 from tasks.generate import UnansweredError
@@ -36,7 +35,6 @@ TOLD = (
     BackendError,
     DataError,
     DocumentsError,
-    GoldError,
     InputError,
     LabelMassError,
     ModelNameError,
