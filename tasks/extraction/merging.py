@@ -82,7 +82,9 @@ def merge(
     found, unplaced = _told_apart(in_order, _Edges(windows, reaches, text))
     standing = [group for groups in _by_label(found).values() for group in _settled(groups)]
     confirmed = [
-        group for group in standing if len(group.voters) >= min(min_votes, _answered(group, reaches))
+        group
+        for group in standing
+        if len(group.voters) >= min_votes or len(group.voters) == _answered(group, reaches)
     ]
     contested = {span for span, count in Counter(group.span for group in found).items() if count > 1}
     entities = [
