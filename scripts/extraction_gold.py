@@ -3,8 +3,8 @@
     python scripts/extraction_gold.py [--check]
 
 Reads data/extraction/marked/NAME.txt, where `[[label|words]]` marks an entity and marks may nest; writes
-data/extraction/NAME.txt without the marks, and gold.jsonl with the place of each. With --check nothing is
-written, and what differs is named. Standard library only.
+data/extraction/documents/NAME.txt without the marks, and gold.jsonl with the place of each. With --check
+nothing is written, and what differs is named. Standard library only.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def made(folder: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     lines: list[str] = []
     for path in sorted((folder / "marked").glob("*.txt")):
-        files[path.name], entities = unmarked(path.read_text(encoding="utf-8"))
-        record = {"id": path.stem, "text": files[path.name], "entities": entities}
+        text, entities = unmarked(path.read_text(encoding="utf-8"))
+        files[f"documents/{path.name}"] = text
+        record = {"id": path.name, "text": text, "entities": entities}
         lines.append(json.dumps(record, ensure_ascii=False))
     files["gold.jsonl"] = "".join(f"{line}\n" for line in lines)
     return files
@@ -71,7 +72,7 @@ def main() -> int:
         if "--check" not in sys.argv:
             path.write_bytes(content.encode())
         elif not path.exists() or path.read_bytes() != content.encode():
-            print(f"{path.name} is not what its marked text makes; run scripts/extraction_gold.py")
+            print(f"{name} is not what its marked text makes; run scripts/extraction_gold.py")
             differing = 1
     return differing
 

@@ -10,12 +10,13 @@ import yaml
 
 from scripts.extraction_gold import MarkError, made, unmarked
 from tasks.extraction.gold import GoldSpan, read_gold
+from tasks.extraction.spec import read_spec
 
 PROJECT = Path(__file__).parents[3]
 FOLDER = PROJECT / "data" / "extraction"
 SPECS = {path.stem: path for path in sorted((PROJECT / "configs" / "extraction").glob("*.yaml"))}
-TEXTS = {path.stem: path.read_bytes().decode() for path in sorted(FOLDER.glob("*.txt"))}
-LABELS_OF = {"legal": {"contract", "opinion"}, "entities": {"news"}, "demo": set(TEXTS)}
+TEXTS = {path.name: path.read_bytes().decode() for path in sorted((FOLDER / "documents").glob("*.txt"))}
+LABELS_OF = {"legal": {"contract.txt", "opinion.txt"}, "entities": {"news.txt"}, "demo": set(TEXTS)}
 
 
 def gold() -> dict[str, tuple[GoldSpan, ...]]:
@@ -58,8 +59,15 @@ def test_documents_and_gold_are_what_the_marked_texts_make() -> None:
     subprocess.run([sys.executable, PROJECT / "scripts" / "extraction_gold.py", "--check"], check=True)
 
 
+@pytest.mark.parametrize("name", SPECS)
+def test_a_spec_that_ships_with_the_project_is_one(name: str) -> None:
+    spec = read_spec(SPECS[name])
+    assert spec.name == name
+    assert spec.examples
+
+
 def test_the_gold_fits_the_documents() -> None:
-    assert set(gold()) == set(TEXTS) == {"contract", "opinion", "news"}
+    assert set(gold()) == set(TEXTS) == {"contract.txt", "opinion.txt", "news.txt"}
     assert all(len(spans) > 50 for spans in gold().values())
 
 
@@ -71,7 +79,9 @@ def test_nobody_has_to_guess_what_makes_them_awkward() -> None:
         assert "”" in TEXTS[name], "curly quotes"
         inner = [one for one in spans for other in spans if one != other and inside(one, other)]
         assert inner, "nested"
-    hyphenated = [start for start, end, _ in gold()["contract"] if "-\n" in TEXTS["contract"][start:end]]
+    hyphenated = [
+        start for start, end, _ in gold()["contract.txt"] if "-\n" in TEXTS["contract.txt"][start:end]
+    ]
     assert hyphenated
 
 
