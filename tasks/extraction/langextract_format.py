@@ -1,8 +1,8 @@
 """Examples and results of langextract, read as plain data.
 
 Its examples are written as `{"text": ..., "extractions": [{"extraction_class": ..., "extraction_text": ...,
-"attributes": {...}}]}`, and so are the documents that `save_annotated_documents` writes, where more is said of
-each extraction that we find out for ourselves.
+"attributes": {...}}]}`, and so are the documents of `save_annotated_documents`, where more is said of each
+extraction that we find out for ourselves.
 """
 
 import json
