@@ -2,6 +2,7 @@
 
 import bisect
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ WITHOUT_BLANKS = (
 CLOSING = frozenset("\u3001\u3002\uff0c\uff0e\uff01\uff1f\u300d\u300f\uff09")
 """Chinese and Japanese stops, commas and closing brackets, which belong to the word before them."""
 _GAP = re.compile(rf"[\s{WITHOUT_BLANKS}]")
-_PUNCTUATION = re.compile(r"[^\w]")
+_STOP = re.compile("[\\s\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20]")
 _INK = re.compile(r"\S")
 
 
@@ -51,9 +52,10 @@ async def split(
     It shares at most `overlap` with the next, by the document's tokens, and about as much where words allow:
     what is shorter than the overlap is whole in one of two neighbours. A window begins and ends with a word,
     in the last quarter of what it may hold: behind a paragraph if one ends there, else a line, a sentence, a
-    word, and never inside a citation, a section number, a date or a name with abbreviations, unless the
-    window holds nothing else. In a script without blanks a dictionary tells the words. The same arguments
-    give the same windows, and the text of a window gives one.
+    word, and never inside a citation, a section number, a date or a name with abbreviations, unless that is
+    longer than a window. It may begin inside one that is whole in the window before. In a script without
+    blanks a dictionary tells the words. The same arguments give the same windows, and the text of a window
+    gives one.
 
     Args:
         text: Of the document.
@@ -130,7 +132,7 @@ class _Layout:
         piece = self.masked[low : high + LOOK_AHEAD]
         place = low + _first(piece, high - low)
         place = self._safe(place, floor, limit)
-        while place > floor + 1 and self.text[place - 1].isspace():
+        while self.text[place - 1].isspace():
             place -= 1
         return place
 
@@ -175,13 +177,17 @@ class _Layout:
     def _word_begin(self, place: int, before: int) -> int:
         """Return where a word begins in a script without blanks, as the library's dictionary has it."""
         ahead = self.masked[max(place - SNAP_CHARACTERS, 0) : place]
-        known = place - len(_PUNCTUATION.split(ahead)[-1])
+        known = place - len(_STOP.split(ahead)[-1])
         piece = self.masked[known : before + LOOK_AHEAD]
-        for word in TextSplitter((1, SNAP_CHARACTERS), trim=False).chunks(piece):
+        for word in TextSplitter((1, before - known), trim=False).chunks(piece):
             if known >= place and word[0] not in CLOSING:
                 break
             known += len(word)
-        return known if known < before else place
+        if known < before:
+            return known
+        while place < before and unicodedata.category(self.text[place]).startswith("M"):
+            place += 1  # a vowel or tone belongs to the letter before it
+        return place
 
 
 def _no_span(place: int) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import anyio
 
-from tasks.extraction.tokens import TokenCounter
+from tasks.extraction.tokens import TokenCounter, pieces
 
 PIECE_CHARACTERS = 16_000
 """Counted by one request to a server; between two of these places a length is an estimate."""
@@ -88,19 +88,20 @@ class Knots:
 
     def length(self, place: int) -> int:
         """Return about how many tokens are before a place."""
-        return _between(place, self._places, self._lengths)
+        return _between(place, self._places, self._lengths, up=True)
 
     def place(self, length: int) -> int:
         """Return about where so many tokens end."""
-        return _between(length, self._lengths, self._places)
+        return _between(length, self._lengths, self._places, up=False)
 
 
-def _between(value: int, from_: Sequence[int], to: Sequence[int]) -> int:
+def _between(value: int, from_: Sequence[int], to: Sequence[int], *, up: bool) -> int:
     if value >= from_[-1]:
         return to[-1]
     right = bisect.bisect_right(from_, value)
     begin, width = from_[right - 1], from_[right] - from_[right - 1]
-    return to[right - 1] + (value - begin) * (to[right] - to[right - 1]) // width
+    scaled = (value - begin) * (to[right] - to[right - 1])
+    return to[right - 1] + (-(-scaled // width) if up else scaled // width)
 
 
 async def ruler_for(text: str, counter: TokenCounter | None) -> Ruler:
@@ -115,7 +116,7 @@ async def ruler_for(text: str, counter: TokenCounter | None) -> Ruler:
         return Characters(text)
     if isinstance(counter, KnowsTokens):
         return TokenStarts(await counter.token_starts(text), len(text))
-    places = [*range(0, len(text), PIECE_CHARACTERS), len(text)]
+    places = [0, *(end for _, end in pieces(text, PIECE_CHARACTERS))]
     counts = [0] * len(places)
     limiter = anyio.CapacityLimiter(REQUESTS_AT_ONCE)
 

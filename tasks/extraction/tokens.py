@@ -83,7 +83,7 @@ class LocalCounter:
 
     def _starts(self, text: str) -> Sequence[int]:
         starts = array("I")
-        for begin, end in _pieces(text):
+        for begin, end in pieces(text, PIECE_CHARACTERS):
             encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
             starts.extend(begin + start for start, _ in encoding.offsets)
         return starts
@@ -170,6 +170,8 @@ def _from_hub(repository: str, revision: str | None, name: str) -> Path | None:
         cached = try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(cached, str):
             return Path(cached)
+        if cached is not None:  # the hub was asked before, and it has no such file
+            return None
         return Path(_fetch(repository, name, revision))
     except HFValidationError:
         raise TokenizerError(
@@ -200,8 +202,8 @@ def _is_cached(repository: str, revision: str | None) -> bool:
     return isinstance(try_to_load_from_cache(repository, TOKENIZER_FILE, revision=revision), str)
 
 
-def _pieces(text: str, size: int = PIECE_CHARACTERS) -> Iterator[tuple[int, int]]:
-    """Yield pieces of about a size, each but the first beginning with a blank where there is one."""
+def pieces(text: str, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of pieces of at most a size, cut before a blank where there is one."""
     begin = 0
     while begin < len(text):
         end = min(begin + size, len(text))

@@ -270,6 +270,16 @@ async def test_an_old_server_is_not_asked_for_exact_scores_that_it_would_ignore(
     assert model_requests(server) == {}
 
 
+# --- counting -------------------------------------------------------------------------------------------
+
+
+async def test_tokens_are_counted_without_being_computed(server: FakeVLLM) -> None:
+    async with backend_of(server) as backend:
+        assert await backend.count_text(MODEL, "Acme True Inc.") == len(encode("Acme True Inc."))
+        assert await backend.count_tokens(chat("Acme")) > len(encode("Acme"))
+    assert model_requests(server) == {}
+
+
 # --- what the server can do -----------------------------------------------------------------------------
 
 
