@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from flows.reports.extraction import (
     HERE,
+    SLICE,
     DocumentView,
     ExtractionPage,
     FailedRange,
@@ -127,6 +128,22 @@ def test_any_text_comes_back_as_it_was(text: str) -> None:
     html = render(page_of(DocumentView(id="d", text=text, status="complete")))
     html.encode()
     assert json.loads(Page(html).data["text-0"]) == text
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_text_of_many_slices_comes_back_as_it_was(shift: int) -> None:
+    text = (shift * "x" + '\ud83d\ude00\U0001f600</script>"\\' * SLICE)[: 3 * SLICE + 1]
+    read = Page(render(page_of(DocumentView(id="d", text=text, status="complete")))).data["text-0"]
+    assert json.loads(read) == text.replace("\ud83d\ude00", "\U0001f600")  # JSON has one spelling for both
+
+
+def test_a_report_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    write(made_up_page(), tmp_path / "page.html")
+    before = (tmp_path / "page.html").read_bytes()
+    with pytest.raises(ValueError, match="reaches from"):
+        write(page_of(contract(), spanning("short", 3, 9)), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 @given(st.data())

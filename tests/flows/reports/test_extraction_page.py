@@ -338,6 +338,8 @@ def test_nested_and_crossing_spans_are_drawn_and_chosen(show: Callable[[Extracti
         "[...document.querySelectorAll('mark')].map(m => getComputedStyle(m).backgroundImage)"
     )
     assert [stripes.count("gradient") for stripes in drawn] == [2, 1, 3, 1]
+    below = tab.evaluate("[...document.querySelectorAll('mark')].map(m => getComputedStyle(m).paddingBottom)")
+    assert below == ["12px", "12px", "12px", "8px"]  # the longest has the lowest of three lanes
     for expected in ("Leith", "Leith sat", "Court of Appeals of Leith", "Leith"):
         tab.click("#text mark[data-entities='1 2 0']")
         assert chosen(tab) == expected
