@@ -83,6 +83,10 @@ bench-icm-live: client-env ## compare orders of contexts on the vLLM server that
 bench-icm-order: client-env ## tell whether the order of contexts matters to the model that runs; half an hour
 	$(BIN)/python -m bench.icm_order "$(CLAIMS)"
 
+.PHONY: bench-extraction
+bench-extraction: client-env ## ground and merge noisy answers beside langextract; ten minutes
+	$(BIN)/python -m bench.extraction
+
 chaos: client-env ## kill the clients of a failing server again and again, and do the accounts
 	$(BIN)/python -m bench.chaos
 

@@ -57,13 +57,29 @@ def normalize(text: str, dice: Random, *, other_case: float = 0.1) -> str:
     return dice.choice((said.upper(), said.lower(), said.title()))
 
 
-def misspell(text: str, dice: Random) -> str:
+def misspell(text: str, dice: Random, *, numbers: bool = True, tries: int = 20) -> str:
     """Make one or two edits: a character replaced, left out, put in, swapped with the next, or misread.
 
     A text under five characters is left as it is.
+
+    Args:
+        text: What was meant.
+        dice: Decide how many edits, which, and where.
+        numbers: Whether its digits may become others; else a text that chance leaves no other edit stays.
+        tries: How often to throw the dice for edits that leave the digits alone.
     """
     if len(text) < SHORTEST_WITH_TYPOS:
         return text
+    edited = (_misspelt(text, dice) for _ in range(tries))
+    return next((each for each in edited if numbers or digits(each) == digits(text)), text)
+
+
+def digits(text: str) -> str:
+    """Return the digits of a text."""
+    return "".join(filter(str.isdigit, text))
+
+
+def _misspelt(text: str, dice: Random) -> str:
     misspelt = text
     for _ in range(dice.randint(1, MOST_EDITS)):
         misspelt = _edited(misspelt, dice)
@@ -128,12 +144,13 @@ def edits_to_nearest(pattern: str, text: str) -> int:
         1
     """
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    places = np.arange(len(codes) + 1)
-    costs = np.zeros(len(codes) + 1, dtype=np.int64)  # (place in the text where the match ends,)
+    places = np.arange(len(codes) + 1, dtype=np.int32)
+    costs = np.zeros(len(codes) + 1, dtype=np.int32)  # (place in the text where the match ends,)
     for row, character in enumerate(pattern, start=1):
         straight = costs[:-1] + (codes != ord(character))
-        best = np.concatenate(([row], np.minimum(straight, costs[1:] + 1)))
-        costs = np.minimum.accumulate(best - places) + places
+        costs[0] = row
+        costs[1:] = np.minimum(straight, costs[1:] + 1)
+        costs = np.minimum.accumulate(costs - places) + places
     return int(costs.min())
 
 

@@ -67,6 +67,9 @@ class Noise:
     one label first; typos: one or two edits in half of the items; mixed: the last three at once."""
     hallucinated: float = 0.1
     """Share of all items that are made up."""
+    typos_in_numbers: bool = True
+    """Whether a typo may make another number, which is another law or another day: some would rather that it
+    is not found."""
     made_up_edits: int = corruption.FARTHEST_TYPO
     """How many edits never suffice to find what is made up in the document; less than that of typos allows
     for wrong numbers and the like, which an aligner cannot know from typos."""
@@ -224,7 +227,7 @@ class Oracle:
         if self.noise.kind in {"normalized", "mixed"}:
             words = corruption.normalize(words, dice)
         if self.noise.kind in {"typos", "mixed"} and dice.random() < 0.5:  # noqa: PLR2004 - half of them
-            words = corruption.misspell(words, dice)
+            words = corruption.misspell(words, dice, numbers=self.noise.typos_in_numbers)
         return words
 
     def _arranged(self, items: Sequence[OracleItem], asked: Asked, sample: str) -> list[OracleItem]:

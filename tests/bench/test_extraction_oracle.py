@@ -139,6 +139,12 @@ def test_a_misspelt_text_is_another_one_not_far_away_and_a_short_one_stays(text:
         assert 1 <= Levenshtein.distance(text, misspelt) <= corruption.FARTHEST_TYPO
 
 
+@given(st.text("ab1 2lO.", min_size=5, max_size=20), st.integers())
+def test_typos_leave_the_digits_alone_where_that_is_asked_for(text: str, seed: int) -> None:
+    misspelt = corruption.misspell(text, Random(seed), numbers=False)
+    assert corruption.digits(misspelt) == corruption.digits(text)
+
+
 def test_half_of_the_items_have_typos() -> None:
     changed = [item.text != TEXT[item.start : item.end] for item in said(Noise(kind="typos", hallucinated=0))]
     assert 0.45 < sum(changed) / len(changed) < 0.55
