@@ -38,6 +38,8 @@ def test_a_night_of_readings_keeps_its_peak() -> None:
         series.add(float(second), 99.0 if second == 15 * 1001 else second % 50)
     assert (series.least, series.most) == (0, 99)
     assert MOST_POINTS / 2 <= len(series.points) <= MOST_POINTS
+    times = [at for at, _ in series.points]
+    assert {after - before for before, after in pairwise(times)} == {15 * 8}
     assert series.middle == median(value for _, value in series.points)
 
 
