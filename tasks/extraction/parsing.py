@@ -44,8 +44,8 @@ class Parsed:
 def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     """Read an answer.
 
-    Prose and fences around the JSON, a list without its object, one bare item, single quotes and trailing
-    commas are taken as what they mean. An answer that is broken loses what is broken and nothing else.
+    Prose and fences around the JSON, several blocks of it, a list without its object, one bare item, single
+    quotes and trailing commas are taken as what they mean. An answer that is broken loses what is broken and nothing else.
 
     Args:
         text: As the model wrote it.
@@ -54,14 +54,20 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     """
     text = THOUGHTS.sub("", text, count=1)
     values = list(_values(text))
-    whole = next((one for one in map(_entities_of, values) if one is not None), None)
-    found = _complete_objects(text) if whole is None else whole
+    whole = [one for one in map(_entities_of, values) if one is not None]
+    found = _joined(whole) if whole else _complete_objects(text)
     items = [_item(one, labels) for one in found]
     return Parsed(
         items=tuple(item for item in items if item is not None),
         invalid=sum(item is None for item in items),
-        problem=_problem(text, finish_reason, is_json=bool(values)) if whole is None else None,
+        problem=None if whole else _problem(text, finish_reason, is_json=bool(values)),
     )
+
+
+def _joined(answers: list[list[object]]) -> list[object]:
+    """Join what stands in several blocks of one answer; a block that is there again says nothing new."""
+    distinct = [one for place, one in enumerate(answers) if one not in answers[:place]]
+    return [item for one in distinct for item in one]
 
 
 def _problem(text: str, finish_reason: str, *, is_json: bool) -> Problem:

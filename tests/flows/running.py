@@ -303,6 +303,12 @@ class ICMProcess:
         """Insist on a run that still goes on."""
         assert self.is_busy, f"the run is over: {self._log.read_text()[-2000:]}"
 
+    def peak_megabytes(self) -> float:
+        """Return the most memory that it has held at any time."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        return int(kilobytes) / 1000
+
     def kill(self) -> None:
         """Kill it as the kernel does when memory runs out: without a word."""
         self._process.kill()
