@@ -30,6 +30,7 @@ _MIXED: Final = 4
 
 _DIGITS: Final = re.compile(r"\d+")
 _LEADING_ZEROS: Final = re.compile(r"(?<![\d.,])0+(?=\d)")
+_LETTER_WITHIN: Final = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
 _THOUSANDS: Final = re.compile(r"(?<=\d)[.,](?=\d{3}(?!\d))")
 _DECIMALS: Final = re.compile(r"(?<=\d[.,])\d{1,2}(?![.,]?\d)")
 _ROMAN: Final = re.compile(r"m{0,4}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})")
@@ -175,12 +176,16 @@ def _same_numbers(text: str, span: str) -> bool:
     """
     if not any(map(str.isdecimal, span)):
         return not any(map(str.isdecimal, text))
-    if _has_suffix(text.split(), span.split()) or _has_suffix(span.split(), text.split()):
+    if _has_suffix(text, span) or _has_suffix(span, text):
         return False
-    plain, other_plain = (_LEADING_ZEROS.sub("", _THOUSANDS.sub("", some)) for some in (text, span))
+    plain, other_plain = _plain(text), _plain(span)
     if _has_same_digits(text, span) or _has_same_digits(plain, other_plain):
         return _DECIMALS.findall(plain) == _DECIMALS.findall(other_plain)
     return _is_damaged(text.split(), span.split())
+
+
+def _plain(text: str) -> str:
+    return _LEADING_ZEROS.sub("", _THOUSANDS.sub("", _LETTER_WITHIN.sub("", text)))
 
 
 def _has_same_digits(text: str, span: str) -> bool:
@@ -197,10 +202,12 @@ def _cuts(text: str) -> tuple[str, frozenset[int]]:
     return digits, frozenset(cuts)
 
 
-def _has_suffix(words: Sequence[str], others: Sequence[str]) -> bool:
+def _has_suffix(text: str, other: str) -> bool:
     """Say whether a word is a number of the other text with one more letter, as 144A beside 144."""
-    numbers = {bare for bare in map(_bare, others) if bare.isdecimal()}
-    return any(bare[-1:].isalpha() and bare[:-1] in numbers for bare in map(_bare, words))
+    if _bare(text) == _bare(other):  # the letter is there, behind a blank
+        return False
+    numbers = {bare for bare in map(_bare, other.split()) if bare.isdecimal()}
+    return any(bare[-1:].isalpha() and bare[:-1] in numbers for bare in map(_bare, text.split()))
 
 
 def _is_damaged(words: Sequence[str], others: Sequence[str]) -> bool:

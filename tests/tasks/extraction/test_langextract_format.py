@@ -96,8 +96,8 @@ def test_labels_and_attributes_of_all_examples_are_put_together(tmp_path: Path) 
         ),
         (
             "x.json",
-            '{"text": "a", "extractions": [{"extraction_class": "b", "extraction_text": "a", "attributes": 1}]}',
-            r"extractions\.0\.attributes is not",
+            json.dumps(EXAMPLE).replace('"Cy"', "{}"),
+            r"example 1: extractions\.1\.attributes\.kin is not",
         ),
     ],
 )
