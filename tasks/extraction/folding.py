@@ -75,6 +75,9 @@ def fold(text: str) -> str:
     A word that a hyphen breaks at the end of a line is joined if it goes on in lower case. Folding twice is
     folding once.
     """
+    folded = text.translate(_TABLE)
+    if text.isprintable() and "  " not in folded:  # has no blanks or hyphens that need care
+        return folded
     return _cleaned(text).translate(_TABLE)
 
 

@@ -65,6 +65,7 @@ class _Work:
         self._covered = _covered(self._in_window.values())
         self._places: dict[int, Span] = {}
         self._slips: dict[int, Slip] = {}
+        self._no_slips: set[str] = set()
         self._taken: dict[str, _Taken] = {item.label: _Taken() for item in items}
         self._duplicates: set[int] = set()
         self._in_order = False
@@ -112,6 +113,7 @@ class _Work:
                     known[item.text] = next(slips(wording(item.text), self._source, *self._window), None)
                 if slip := known[item.text]:
                     self._slips[number] = slip
+        self._no_slips = {text for text, slip in known.items() if slip is None}
         return {
             number: [self._option(number, span) for span in slip.spans]
             for number, slip in self._slips.items()
@@ -200,8 +202,11 @@ class _Work:
     def _place_slip(self, number: int) -> bool:
         if number in self._slips and self._take_nearest(number, self._slips[number].spans):
             return True
+        text = self._items[number].text
         for part in dict.fromkeys((self._window, self._context)):
-            for slip in slips(wording(self._items[number].text), self._source, *part):
+            if part == self._window and text in self._no_slips:
+                continue
+            for slip in slips(wording(text), self._source, *part):
                 self._slips[number] = slip
                 if self._take_nearest(number, slip.spans):
                     return True

@@ -8,7 +8,7 @@ from typing import Final
 from tasks.extraction.folding import Folded
 
 _MOST_FOUND: Final = 1_000
-_MOST_TRIED: Final = 20_000
+_MOST_TRIED: Final = 5_000
 """Of one text in one part of a document. Whoever repeats a letter more often than this only costs time."""
 
 _WITHOUT_BLANKS: Final = re.compile(

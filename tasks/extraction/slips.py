@@ -1,8 +1,7 @@
 """What a text that stands nowhere in a document may be a slip for: spans that are nearly the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from rapidfuzz import fuzz
@@ -23,7 +22,7 @@ _LONGEST_WHOLE: Final = 256
 _ANCHOR: Final = 96
 """Longer texts are looked for by their first and last characters, since time grows with the square."""
 _MOST_TRIES: Final = 8
-_MOST_ENDS: Final = 3
+_MOST_LIMITS: Final = 3
 _FARTHEST: Final = 48
 """Words that are longer are not completed."""
 _TRIED: Final = "\0"
@@ -78,8 +77,8 @@ def _roughly(text: str, hay: str) -> Span | None:
 def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span, float] | None:
     """Return the span from word to word around a rough one that is most alike, if it is alike enough."""
     best, best_score = None, CUTOFF
-    ends = _ends(source, rough[1], within)
-    for start in _starts(source, rough[0], within):
+    ends = _word_limits(source, rough[1], within, beside=-1)
+    for start in _word_limits(source, rough[0], within, beside=0):
         for end in ends:
             score = _score(text, source.text[start:end], best_score) if start < end else 0.0
             if score > best_score or (score == best_score and best is None):
@@ -100,22 +99,26 @@ def _score(text: str, span: str, at_least: float) -> float:
     return score
 
 
-def _starts(source: Folded, near: int, within: Span) -> list[int]:
-    def starts_word(at: int) -> bool:
-        return source.text[at : at + 1] != " " and not splits_word(source, at)
+def _word_limits(source: Folded, near: int, within: Span, *, beside: int) -> list[int]:
+    """Return the nearest offsets where words begin or end, some on each side.
 
-    return _nearest(near, within, starts_word)
-
-
-def _ends(source: Folded, near: int, within: Span) -> list[int]:
-    def ends_word(at: int) -> bool:
-        return source.text[at - 1 : at] != " " and not splits_word(source, at)
-
-    return _nearest(near, within, ends_word)
-
-
-def _nearest(near: int, within: Span, fits: Callable[[int], bool]) -> list[int]:
-    """Return the nearest offsets that fit, some on each side."""
-    behind = filter(fits, range(near, max(within[0], near - _FARTHEST) - 1, -1))
-    before = filter(fits, range(near + 1, min(within[1], near + _FARTHEST) + 1))
-    return [*islice(behind, _MOST_ENDS), *islice(before, _MOST_ENDS)]
+    Args:
+        source: The document.
+        near: Where to look.
+        within: No offset outside is returned.
+        beside: Which character beside an offset must not be blank: 0 for the one behind it, where a word
+            begins, -1 for the one before it, where a word ends.
+    """
+    text = source.text
+    behind = range(near, max(within[0], near - _FARTHEST) - 1, -1)
+    before = range(near + 1, min(within[1], near + _FARTHEST) + 1)
+    found: list[int] = []
+    for side in (behind, before):
+        left = _MOST_LIMITS
+        for at in side:
+            if text[at + beside : at + beside + 1] != " " and not splits_word(source, at):
+                found.append(at)
+                left -= 1
+                if not left:
+                    break
+    return found
