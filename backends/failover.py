@@ -15,6 +15,7 @@ from typing import Protocol, Self, TypeVar
 import anyio
 
 from backends.base import Arrival, Exchange, HookedBackend, Hooks, Outcome
+from backends.capabilities import Capabilities
 from backends.errors import BackendConnectionError, BackendError, ModelNotLoadedError
 from backends.messages import Label, Request
 
@@ -41,10 +42,18 @@ class Return:
 
 
 class Counting(HookedBackend, Protocol):
-    """A backend that can count tokens."""
+    """A backend that knows its model and can count its tokens."""
+
+    async def capabilities(self) -> Capabilities:
+        """Say what is served."""
+        ...
 
     async def count_tokens(self, request: Request) -> int:
         """Count the tokens of a prompt or a conversation."""
+        ...
+
+    async def count_text(self, model: str, text: str) -> int:
+        """Count the tokens of a text by itself."""
         ...
 
 
@@ -185,6 +194,22 @@ class Failover:
             BackendError: Neither can be asked.
         """
         return await self._ask_either(lambda one: one.count_tokens(request))
+
+    async def count_text(self, model: str, text: str) -> int:
+        """Count the tokens of a text by itself, at whichever backend is there.
+
+        Raises:
+            BackendError: Neither can be asked.
+        """
+        return await self._ask_either(lambda one: one.count_text(model, text))
+
+    async def capabilities(self) -> Capabilities:
+        """Return what is served, as whichever backend is there says.
+
+        Raises:
+            BackendError: Neither can be asked.
+        """
+        return await self._ask_either(lambda one: one.capabilities())
 
     # --- who is asked -----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from backends.base import Arrival, Hooks
 from backends.canary import Canary
+from backends.capabilities import Capabilities
 from backends.direct.engine import DirectEngine, engine_of_process
 from backends.direct.library import is_installed
 from backends.errors import UnknownModelError
@@ -117,6 +118,17 @@ class VLLMEngine:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def capabilities(self) -> Capabilities:
+        """Say what is served; how long its context is, only once there is an engine: this makes none."""
+        length = self.engine.max_model_len
+        return Capabilities(
+            version=self.engine.library.served_by,
+            roots={self.model.name: self.engine.model},
+            scores_token_ids=True,
+            has_batch_chat=False,
+            max_model_lens={} if length is None else {self.model.name: length},
+        )
+
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
         """Find the token ids of each label: in the model's own tokenizer file, else by asking the engine.
 
@@ -136,6 +148,15 @@ class VLLMEngine:
         """
         self._refuse_others(request.model)
         return len(await self.engine.token_ids(request))
+
+    async def count_text(self, model: str, text: str) -> int:
+        """Count the tokens of a text as a prompt, with those that a tokenizer puts before one.
+
+        Raises:
+            BackendError: The engine cannot be made.
+        """
+        request = Request(model=model, prompt=text, sampling=SamplingParams(max_tokens=1))
+        return await self.count_tokens(request)
 
     # --- whose weights, and what was counted ------------------------------------------------------------
 

@@ -4,27 +4,47 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from prefect.logging import get_run_logger
 
 from backends.base import Backend, HookedBackend, Hooks
 from backends.errors import BackendError, is_absence
+from backends.failover import Failover
 from backends.registry import OWN, PROVIDERS
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
 from backends.server_counters import COMPUTED, ServerCounters
+from backends.vllm_engine import VLLMEngine
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
 from cache.store import Store
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
-from tasks.identity import Identity
+from tasks.identity import Identity, Witness
 
 
 class RunStoppedError(RuntimeError):
     """The run cannot go on now; everything answered is stored, and running it again continues."""
+
+
+class Server(Witness, Protocol):
+    """Whoever has a model of the user's own: a vLLM server, or the engine of this process."""
+
+    @property
+    def root(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def hooks(self) -> Hooks:
+        """Whom it tells."""
+        ...
+
+    async def counters(self) -> ServerCounters | None:
+        """Return what it has counted; None where it does not say."""
+        ...
 
 
 def open_backend(parameters: RunParameters, settings: Settings, hooks: Hooks | None = None) -> HookedBackend:
@@ -44,7 +64,7 @@ async def served_model(backend: Backend) -> str:
         SettingsError: It serves several, or is no vLLM server.
         BackendError: Nobody answers.
     """
-    if not isinstance(backend, VLLMServer | Replicas):
+    if not isinstance(backend, VLLMServer | Replicas | Failover):
         raise SettingsError("no model is named; give the parameter model")
     try:
         served = (await backend.capabilities()).roots
@@ -65,18 +85,19 @@ class Answerer:
     model: str
     revision: str
     """What pins the weights in the keys."""
-    servers: tuple[VLLMServer, ...] = ()
+    servers: tuple[Server, ...] = ()
     _before: dict[str, ServerCounters] = field(default_factory=dict[str, ServerCounters])
     _last: dict[str, ServerCounters] = field(default_factory=dict[str, ServerCounters])
 
-    async def count(self, server: VLLMServer) -> None:
+    async def count(self, server: Server) -> None:
         """Remember what a server has counted, at its first contact."""
         if server.root not in self._before and (counters := await server.counters()):
             self._before[server.root] = self._last[server.root] = counters
 
     def asked(self) -> tuple[VLLMServer, ...]:
         """Return the servers that were asked something, tell what they count, and are not away."""
-        return tuple(one for one in self.servers if one.root in self._before and not one.is_away)
+        servers = [one for one in self.servers if isinstance(one, VLLMServer)]
+        return tuple(one for one in servers if one.root in self._before and not one.is_away)
 
     async def computed_since_last(self) -> int | None:
         """Return the prompt tokens that the servers have computed since this was last called.
@@ -148,14 +169,16 @@ async def identify(
     return answerer
 
 
-def servers_of(backend: Backend) -> tuple[VLLMServer, ...]:
-    """Return the vLLM servers of a backend; none of an API."""
+def servers_of(backend: Backend) -> tuple[Server, ...]:
+    """Return whoever answers for a backend with a model of the user's own; nobody for an API."""
+    if isinstance(backend, Failover):
+        return (*servers_of(backend.first), *servers_of(backend.second))
     if isinstance(backend, Replicas):
         return backend.servers
-    return (backend,) if isinstance(backend, VLLMServer) else ()
+    return (backend,) if isinstance(backend, VLLMServer | VLLMEngine) else ()
 
 
-async def _meet(server: VLLMServer, identity: Identity, answerer: Answerer) -> None:
+async def _meet(server: Server, identity: Identity, answerer: Answerer) -> None:
     await answerer.count(server)
     await identity.verify()
     identity.doubt()  # the next contact is with a server that was away

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backends.base import HookedBackend
 from backends.gpu import GPUMonitor
 from backends.readings import GPUReading, Readings, ServerReading, gib
 from backends.registry import OWN
+from backends.vllm_server import VLLMServer
 from flows.answering import servers_of
 from flows.providers import open_provider
 from flows.settings import Settings, load_settings
@@ -39,12 +41,16 @@ def gpu(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 async def _read(settings: Settings) -> tuple[Readings, list[str]]:
     """Read once; return with it what could not be read."""
-    async with open_provider(OWN, settings) as backend, GPUMonitor(servers_of(backend)) as monitor:
+    async with open_provider(OWN, settings) as backend, GPUMonitor(_watched(backend)) as monitor:
         readings = await monitor.read()
         why_not = [monitor.why_not] if monitor.why_not else []
         told = {one.server for one in readings.servers}
-        silent = [server.root for server in servers_of(backend) if server.root not in told]
+        silent = [server.root for server in _watched(backend) if server.root not in told]
         return readings, [*why_not, *(f"no vLLM server tells its load at {root}" for root in silent)]
+
+
+def _watched(backend: HookedBackend) -> list[VLLMServer]:
+    return [one for one in servers_of(backend) if isinstance(one, VLLMServer)]
 
 
 def gpu_table(gpus: Sequence[GPUReading]) -> Table:

@@ -14,6 +14,7 @@ from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import HookedBackend, Hooks
 from backends.errors import BackendConnectionError, BackendTimeoutError
+from backends.failover import Failover
 from backends.gpu_alerts import Alert
 from backends.messages import Label, Request, Usage
 from backends.prices import Price, cost_usd
@@ -29,6 +30,7 @@ from cache.overlay_store import OverlayStore
 from cache.store import Store
 from flows.answering import Answerer, RunStoppedError, first_error, identify, server_gone
 from flows.costs import cost_of, prices_of_run
+from flows.direct import with_engine
 from flows.gpu_progress import Watch, watch_of, watching
 from flows.gpu_samples import Samples
 from flows.providers import open_provider, revision_in_keys
@@ -60,7 +62,7 @@ class Run:
     """{model with its provider: what it costs, None where that is not known}, of all who may answer."""
     store: Store
     answerer: Answerer
-    server: VLLMServer | Replicas | None = None
+    server: VLLMServer | Replicas | Failover | None = None
     """Who answers, if it is a server of one's own."""
     estimator: Estimator | None = None
     """Stands in for the backend where only the costs are wanted."""
@@ -115,7 +117,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         leases = stack.enter_context(closing(DiskLeases(settings.store / "leases")))
         journal = NoJournal() if parameters.estimate else _open_journal(settings, stack)
         open_backend = partial(_open_backend, parameters, settings, stack)
-        backend = await open_backend(parameters.provider)
+        backend = await open_backend(parameters.provider, engine=engine_of(parameters))
         estimator = _estimator(backend) if parameters.estimate else None
         seen: Store = OverlayStore(store) if estimator else store
         generator = Generator(
@@ -152,7 +154,7 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 prices=prices,
                 store=seen,
                 answerer=answerer,
-                server=backend if isinstance(backend, VLLMServer | Replicas) else None,
+                server=backend if isinstance(backend, VLLMServer | Replicas | Failover) else None,
                 estimator=estimator,
             )
             async with watching(_watch(run), seconds=settings.watch_seconds):
@@ -176,7 +178,8 @@ def _estimator(backend: HookedBackend) -> Estimator:
 def _watch(run: Run) -> Watch | None:
     """Watch the run's servers; none where nothing is sent."""
     is_silent = run.estimator is not None or run.parameters.cache_mode is CacheMode.REPLAY
-    if is_silent or not run.answerer.servers:
+    servers = [one for one in run.answerer.servers if isinstance(one, VLLMServer)]
+    if is_silent or not servers:
         return None
 
     def note(alert: Alert) -> None:
@@ -184,7 +187,7 @@ def _watch(run: Run) -> Watch | None:
         run.generator.journal.write([alert_row(alert.kind, alert.where)])
 
     answerer, warn = run.answerer, get_run_logger().warning
-    return watch_of(answerer.servers, answerer.asked, run.samples, warn, note)
+    return watch_of(servers, answerer.asked, run.samples, warn, note)
 
 
 def _budget(parameters: RunParameters) -> Budget:
@@ -195,8 +198,19 @@ def _budget(parameters: RunParameters) -> Budget:
     )
 
 
+def engine_of(parameters: RunParameters) -> str:
+    """Say where a run's model is; a run that sends nothing needs no engine."""
+    sends_nothing = parameters.estimate or parameters.cache_mode is CacheMode.REPLAY
+    return "http" if sends_nothing else parameters.engine
+
+
 async def _open_backend(
-    parameters: RunParameters, settings: Settings, stack: AsyncExitStack, provider: str
+    parameters: RunParameters,
+    settings: Settings,
+    stack: AsyncExitStack,
+    provider: str,
+    *,
+    engine: str = "http",
 ) -> HookedBackend:
     retrier = Retrier(policy=RetryPolicy(max_away_seconds=parameters.max_wait_seconds))
     hooks = Hooks(tell=get_run_logger().warning)
@@ -208,6 +222,9 @@ async def _open_backend(
         waits_for_first_contact=parameters.fallback
         is not None,  # which takes over after the wait, not at once
     )
+    if engine == "direct" and isinstance(backend, VLLMServer | Replicas):
+        name = parameters.model_name
+        backend = await with_engine(backend, name, settings, retrier=retrier, hooks=hooks)
     return await stack.enter_async_context(backend)
 
 

@@ -1,7 +1,7 @@
 """What a user can set for any run, whatever the workflow; rendered as a form in the Prefect UI."""
 
 import difflib
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +20,7 @@ STEERING = (
     "max_cost_usd",
     "max_wait_seconds",
     "fallback",
+    "engine",
 )
 """Parameters that say how a run goes and not what it asks; runs that differ only here are one experiment."""
 
@@ -76,6 +77,11 @@ class RunParameters(BaseModel):
     fallback: str | None = Field(
         default=None,
         description="Who answers when the vLLM server stays away, as openai:NAME; empty: the run stops",
+    )
+    engine: Literal["http", "direct"] = Field(
+        default="http",
+        description="http asks the vLLM server; direct runs vLLM in the process of the run, and asks the "
+        "server where that cannot be had",
     )
 
     @model_validator(mode="before")

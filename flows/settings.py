@@ -44,6 +44,13 @@ def _json_object(value: object) -> object:
         raise ValueError('headers are written as a JSON object, as {"X-Team": "blue"}') from None
 
 
+def _engine_args(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('arguments are written as a JSON object, as {"max_model_len": 32768}') from None
+
+
 def _sendable(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
     check_headers(value)
     return value
@@ -70,6 +77,7 @@ def _all_http(value: str) -> str:
     return value
 
 
+EngineArgs = Annotated[dict[str, object], NoDecode, BeforeValidator(_engine_args)]
 SecretHeaders = Annotated[
     dict[str, SecretStr], NoDecode, BeforeValidator(_json_object), AfterValidator(_sendable)
 ]
@@ -163,6 +171,11 @@ class Settings(BaseSettings):
     tls_verify: bool = Field(default=True, validation_alias="VLLM_TLS_VERIFY")
     apis: Mapping[str, APISettings] = Field(default_factory=_apis, validation_alias="VLLM_FLOWS_APIS")
     """{provider: how it is reached}, for those that cost money; read from variables of their own."""
+    engine_model: str | None = Field(default=None, validation_alias="VLLM_ENGINE_MODEL")
+    """What the engine of engine="direct" is made of: a folder, or a name on the hub; None: what the server at
+    VLLM_BASE_URL serves."""
+    engine_args: EngineArgs = Field(default_factory=dict[str, object], validation_alias="VLLM_ENGINE_ARGS")
+    """Arguments of that engine by their Python names, as {"max_model_len": 32768}."""
     prices: Path | None = Field(default=None, validation_alias="VLLM_FLOWS_PRICES")
     """A file of prices that go before the known ones; see backends/prices.py."""
     store: Path = Field(

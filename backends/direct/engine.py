@@ -88,6 +88,11 @@ class DirectEngine:
         """Whether the engine was made and lives."""
         return self._engine is not None and not self._engine.errored
 
+    @property
+    def max_model_len(self) -> int | None:
+        """How many tokens a prompt and its answer may have together; None before there is an engine."""
+        return None if self._engine is None else self.library.max_model_len(self._engine)
+
     async def revive(self) -> None:
         """Make the engine if it never was, and make it anew if it died.
 

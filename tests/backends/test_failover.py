@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 
 from backends.base import Arrival, Hooks, Outcome
+from backends.capabilities import Capabilities
 from backends.errors import (
     BackendConnectionError,
     BackendError,
@@ -72,6 +73,11 @@ class Fake:
         if isinstance(outcome, BackendError):
             raise outcome
         return len(outcome.text)
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(
+            version=self.root, roots={"model": self.root}, scores_token_ids=True, has_batch_chat=False
+        )
 
     async def ready(self) -> None:
         self.tries += 1

@@ -27,10 +27,12 @@ from backends.vllm_engine import EngineModel, VLLMEngine
 from tests.live.engine_requests import CALLERS, ENGINE_ARGS, claims, structured, texts, written
 
 THREADS = 4
+FEW_TOKENS = 4
 LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 30.0
 RUNNING = re.compile(r"^vllm:num_requests_running\{.*\} (\S+)$", re.MULTILINE)
-ABORTED = re.compile(r'^vllm:request_success_total\{.*finished_reason="abort".*\} (\S+)$', re.MULTILINE)
+STEPS = re.compile(r"^vllm:iteration_tokens_total_count\{.*\} (\S+)$", re.MULTILINE)
+GENERATED = re.compile(r"^vllm:generation_tokens_total\{.*\} (\S+)$", re.MULTILINE)
 
 
 async def outcome_of(backend: VLLMEngine, request: Request) -> Outcome:
@@ -66,14 +68,20 @@ def ask_from_many_threads(backend: VLLMEngine, requests: list[Request]) -> dict[
 
     looker = threading.Thread(target=look)
     looker.start()
-    started = time.monotonic()
+    started, steps, tokens = time.monotonic(), number(STEPS, backend), number(GENERATED, backend)
     with ThreadPoolExecutor(THREADS) as pool:
         parts = [requests[place::THREADS] for place in range(THREADS)]
         answered = [one for part in pool.map(ask_here, parts) for one in part]
     seconds = time.monotonic() - started
     done.set()
     looker.join()
-    return {"most_running": max(running), "answered": len(answered), "seconds": seconds}
+    return {
+        "most_running": max(running),
+        "answered": len(answered),
+        "seconds": seconds,
+        "steps": number(STEPS, backend) - steps,
+        "tokens": number(GENERATED, backend) - tokens,
+    }
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -86,13 +94,13 @@ async def leave_early(backend: VLLMEngine) -> dict[str, Any]:
     """Stop waiting for a long answer, and look whether the engine still works on it."""
     sampling = SamplingParams(max_tokens=4000, extra_body={"ignore_eos": True})
     long = Request(model=backend.model.name, prompt="Once upon a time", sampling=sampling)
-    aborted = number(ABORTED, backend)
     waiting = asyncio.create_task(outcome_of(backend, long))
     await until(lambda: number(RUNNING, backend) > 0)
+    ran = number(RUNNING, backend)
     waiting.cancel()
     await asyncio.wait([waiting])
-    await until(lambda: number(ABORTED, backend) > aborted)
-    return {"aborted": number(ABORTED, backend) - aborted}
+    await until(lambda: number(RUNNING, backend) == 0)
+    return {"ran": ran, "still_runs": number(RUNNING, backend)}
 
 
 async def ask_all(backend: VLLMEngine) -> dict[str, Any]:
@@ -131,9 +139,9 @@ async def ask_all(backend: VLLMEngine) -> dict[str, Any]:
 
 
 def likely(model: str, count: int) -> list[Request]:
-    one = SamplingParams(max_tokens=1)
+    few = SamplingParams(max_tokens=FEW_TOKENS)
     return [
-        Request(model=model, prompt=f"In room {i} of the house, the sky is", sampling=one, logprobs=5)
+        Request(model=model, prompt=f"In room {i} of the house, the sky is", sampling=few, logprobs=5)
         for i in range(count)
     ]
 
