@@ -22,7 +22,7 @@ from backends.direct.library import is_installed
 from backends.errors import UnknownModelError
 from backends.exchanges import exchange
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
-from backends.messages import Label, Request, Response, Usage
+from backends.messages import Label, Request, Response, SamplingParams, Usage
 from backends.registry import NotInstalledError
 from backends.retrying import Retrier
 from backends.server_counters import ServerCounters, read_counters

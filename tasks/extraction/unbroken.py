@@ -31,7 +31,8 @@ ABBREVIATIONS = frozenset(
 )
 KEYWORDS = frozenset(
     "section sections article articles rule rules chapter title exhibit appendix paragraph clause part "
-    "amendment at lei art artigo número nº n.º § §§ ¶ ¶¶ no $ r$ us$ € £ ¥ eur usd brl".split()
+    "amendment at lei art artigo número nº n.º decreto portaria súmula resolução § §§ ¶ ¶¶ "
+    "no $ r$ us$ € £ ¥ eur usd brl".split()
 )
 """What a number behind it belongs to."""
 UNITS = frozenset(
@@ -90,10 +91,12 @@ def masked(text: str, spans: Sequence[tuple[int, int]]) -> str:
         inner = len(text[start:end].rstrip(_SENTENCE_END + _CLOSING))
         parts += [text[done:start], "x" * inner, text[start + inner : end]]
         done = end
-    return _WRAPPED.sub(" ", "".join([*parts, text[done:]]))
+    return _LONG_LINE.sub(r"\1 ", _WRAPPED.sub(" ", "".join([*parts, text[done:]])))
 
 
 _WRAPPED = re.compile(r"(?<=[^\s.?!:;])\n(?=[a-zà-öø-ÿ])")
+# As long as a line of prose, ends no sentence, and what follows begins no list.
+_LONG_LINE = re.compile(r"(?<![^\n])([^\n]{40,200}[^\s.?!:;][^\S\n]?)\n(?![\s*•–-]|\d{1,3}[.)]\s)")  # noqa: RUF001
 
 
 def _glued(text: str, words: Sequence[tuple[int, int]]) -> bytearray:
@@ -149,8 +152,7 @@ def _follows_number(left: str, right: str) -> bool:
     low = right.lower()
     if low in MONTHS or low in UNITS or low == "de":
         return True
-    is_initial = len(right) == len("A.")
-    return bool(_NUMBER.fullmatch(left) and _REPORTER.fullmatch(right)) and (not is_initial or right == "F.")
+    return bool(_NUMBER.fullmatch(left) and _REPORTER.fullmatch(right))
 
 
 def _follows_word(left: str, right: str) -> bool:

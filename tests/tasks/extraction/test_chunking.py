@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.extraction.budgets import balanced_size, chunk_count
 from tasks.extraction.chunking import split
-from tasks.extraction.citations import kept_together
+from tasks.extraction.unbroken import kept_together
 from tasks.extraction.tokens import LocalCounter, TokenCounter
 from tasks.extraction.values import Window
 from tests.tasks.extraction.made_tokens import SPOKEN, FarWords, Words, small_tokenizer
@@ -145,7 +145,8 @@ async def test_a_citation_is_never_cut_where_it_can_be_whole(
     "phrase",
     ["42 U.S.C. § 1983", "Acme, Inc. was", "No. 12-345", "Id. at 495", "Mr. J. R. Smith", "January 31, 2024",
      "Doe v. Roe, 123 F. Supp. 2d 456, 460 (S.D.N.Y. Mar. 3, 1999)", "nº 8.666", "21 de junho de 1993",
-     "art. 5º", "$ 5 million", "28 U.S.C. §§ 1331, 1343(a)(3)", "Fed. R. Civ. P. 12(b)(6)", "e.g., Roe",
+     "art. 5º", "551 U. S. 701, 732 (2007)",
+     "Decreto nº 3.788/2001", "$ 5 million", "28 U.S.C. §§ 1331, 1343(a)(3)", "Fed. R. Civ. P. 12(b)(6)", "e.g., Roe",
      "Smith v. Jones Corp., 9 F.3d 1", "agree-\nment"],
 )  # fmt: skip
 async def test_what_belongs_together_is_not_cut(phrase: str) -> None:
@@ -174,6 +175,15 @@ async def test_a_wrapped_line_is_no_better_an_end_than_a_word() -> None:
     assert (
         shown(text, await split(text, size=36, balanced=False))[0] == "Alpha beta gamma. Delta epsilon\nzeta"
     )
+
+
+async def test_a_long_line_without_a_full_stop_goes_on_and_a_heading_does_not() -> None:
+    text = (
+        "The party of the first part and the Bank of\nPortugal agree. HEADING OF IT\nAll of it is agreed now."
+    )
+
+    assert shown(text, await split(text, size=62, balanced=False))[0].endswith("of\nPortugal agree.")
+    assert shown(text, await split(text, size=80, balanced=False))[0].endswith("HEADING OF IT")
 
 
 async def test_what_is_shorter_than_the_overlap_is_whole_somewhere() -> None:
