@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tasks.extraction.plain_text import cleaned
+
 
 class GoldError(ValueError):
     """A file of gold spans cannot be used; the message names file, line and entity."""
@@ -89,13 +91,20 @@ def _text(record: _Record, texts: Mapping[str, str] | None) -> str | None:
     if record.id not in texts:
         raise GoldError(f"there is no document {record.id!r}; there are {_some(texts)}")
     text = texts[record.id]
-    if record.text is not None and record.text != text:
-        place = _apart(record.text, text)
+    written = None if record.text is None else _as_read(record.text)
+    if written is not None and written != text:
+        place = _apart(written, text)
         raise GoldError(
             f"the text of {record.id!r} differs from the document's from character {place} on; "
             "make the gold from the document as it was read"
         )
     return text
+
+
+def _as_read(text: str) -> str:
+    """Return a text as documents are read, if that moves no character: form feeds and the like."""
+    read = cleaned(text)
+    return read if len(read) == len(text) else text
 
 
 def _spans(record: _Record, text: str | None, labels: Collection[str] | None) -> tuple[GoldSpan, ...]:
@@ -120,7 +129,7 @@ def _wrong(entity: _Entity, text: str | None, labels: Collection[str] | None) ->
         return None
     if end > len(text):
         return f"it ends at {end}, and the text has {len(text)} characters; count characters, not bytes"
-    if entity.text not in {None, text[start:end]}:
+    if entity.text is not None and _as_read(entity.text) != text[start:end]:
         return f"at {start} to {end} stands {text[start:end]!r}, and not {entity.text!r}; correct its offsets"
     return None
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tasks.extraction.budgets import balanced_size, chunk_count
 from tasks.extraction.chunking import split
-from tasks.extraction.unbroken import kept_together
 from tasks.extraction.tokens import LocalCounter, TokenCounter
+from tasks.extraction.unbroken import kept_together
 from tasks.extraction.values import Window
 from tests.tasks.extraction.made_tokens import SPOKEN, FarWords, Words, small_tokenizer
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.extraction.gold import GoldError, GoldSpan, read_gold
+from tasks.extraction.plain_text import cleaned
 
 TEXT = "Acme sued Bolt in Oslo."
 TEXTS = {"a": TEXT, "b": ""}
@@ -85,3 +86,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes(b"\xe9")
     with pytest.raises(GoldError, match=r"latin\.jsonl cannot be read"):
         read_gold(tmp_path / "latin.jsonl")
+
+
+def test_a_text_may_have_the_control_characters_that_reading_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    row = {
+        "id": "a",
+        "text": "Ada\fwas here",
+        "entities": [{"start": 0, "end": 7, "label": "x", "text": "Ada\fwas"}],
+    }
+    path.write_text(json.dumps(row))
+    assert read_gold(path, texts={"a": cleaned("Ada\fwas here")}) == {"a": (GoldSpan(0, 7, "x"),)}
+
+
+def test_a_text_whose_offsets_move_when_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    path.write_text(json.dumps({"id": "a", "text": "Ada\r\nwas", "entities": []}))
+    with pytest.raises(GoldError, match="from character 3 on"):
+        read_gold(path, texts={"a": cleaned("Ada\r\nwas")})
