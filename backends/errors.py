@@ -86,6 +86,8 @@ class ContextOverflowError(BadRequestError):
         limit_tokens: What there is room for; None likewise.
     """
 
+    overflows = True
+
     def __init__(
         self,
         message: str,

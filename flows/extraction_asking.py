@@ -25,6 +25,7 @@ from tasks.extraction.schema import answer_schema
 from tasks.extraction.spec import ExtractionSpec, LabelSpec
 from tasks.extraction.tokens import RoughCounter, ServerCounter, TokenCounter, local_counter
 from tasks.extraction.values import Document, Window
+from tasks.generate import Generator
 
 
 async def extract_with(
@@ -55,9 +56,14 @@ async def extract_with(
         windows=_cutter(parameters, room, counter),
         max_tokens=room.answer_tokens,
         retries=run.estimator is None,
+        overflowed=partial(_count_overflow, run.generator),
     )
     extractor = Extractor(asker=asker, spec=spec, passes=parameters.passes, min_votes=parameters.min_votes)
     return extractor.extract
+
+
+def _count_overflow(generator: Generator) -> None:
+    generator.tally.overflows += 1
 
 
 async def _counter(run: Run, serving: Serving | None) -> TokenCounter:

@@ -84,6 +84,8 @@ def _facts(result: ExtractionResult, costs: Sequence[Mapping[str, object]]) -> l
             ("tokens", f"{tally.usage.input_tokens:,} in, {tally.usage.output_tokens:,} out"),
             ("cost in US dollars", usd),
         ]
+        if tally.overflows:
+            facts.append(("prompts that did not fit the context", f"{tally.overflows:,}"))
     facts.append(("seconds", f"{result.seconds:.0f}; runs so far {len(costs)}"))
     return facts
 

@@ -126,6 +126,8 @@ class Asker:
     max_tokens: Callable[[Sequence[Message]], Awaitable[int]]
     retries: bool = True
     """False in an estimate, whose answers say nothing."""
+    overflowed: Callable[[], None] = lambda: None
+    """Called when a prompt is not sent, since it does not fit."""
 
     def __post_init__(self) -> None:
         """Write what all conversations begin with."""
@@ -162,6 +164,7 @@ class Asker:
                 requests.append(await self._request(document, question))
                 put.append(question)
             except ContextOverflowError as error:
+                self.overflowed()
                 follow += self._cut(document, work, question) or _failed(work, question, str(error))
         if not requests:
             return follow
@@ -201,9 +204,9 @@ class Asker:
         self, document: Document, work: Answers, question: _Question, outcome: Outcome
     ) -> list[_Question]:
         """Take over an answer; return what to ask in its place."""
-        if isinstance(outcome, ContextOverflowError) and (smaller := self._cut(document, work, question)):
-            return smaller
         if isinstance(outcome, BackendError):
+            if outcome.overflows and (smaller := self._cut(document, work, question)):
+                return smaller
             return _failed(work, question, f"{type(outcome).__name__}: {outcome}")
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)
         if parsed.problem is None or not self.retries:

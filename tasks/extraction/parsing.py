@@ -45,7 +45,8 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     """Read an answer.
 
     Prose and fences around the JSON, several blocks of it, a list without its object, one bare item, single
-    quotes and trailing commas are taken as what they mean. An answer that is broken loses what is broken and nothing else.
+    quotes and trailing commas are taken as what they mean. An answer that is broken loses what is broken and
+    nothing else.
 
     Args:
         text: As the model wrote it.

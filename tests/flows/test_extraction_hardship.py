@@ -1,5 +1,6 @@
 """Extractions when things go wrong: spoilt answers, broken documents, many of them, little memory."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from bench.extraction_oracle import LENER_BR, Noise, load_gold
 from bench.extraction_spoiling import Spoiling
 from flows.json_lines import read_rows
+from tasks.extraction.plain_text import cleaned
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.made_up_documents import SMALL, write_documents
 from tests.flows.running import ICMProcess, JsonObject, Place
@@ -97,18 +99,24 @@ def test_real_documents_answered_over_http_are_found_again(
     process: ICMProcess, folders: Callable[[], Path]
 ) -> None:
     """Bars of grounding and merging, through the whole flow."""
-    labels = sorted({entity.label for document in load_gold(LENER_BR) for entity in document.entities})
+    # The server has to know a chunk by its text, and documents are read without form feeds.
+    gold = folders() / "gold.jsonl"
+    rows = [{**row, "text": cleaned(str(row["text"]))} for row in read_rows(LENER_BR)]
+    gold.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = sorted({entity.label for document in load_gold(gold) for entity in document.entities})
     spec = {"name": "lener", "description": "Entities.", "labels": [{"name": one} for one in labels]}
     parameters: JsonObject = {
-        "documents": str(LENER_BR), "gold": str(LENER_BR), "spec": spec, "chunk_characters": 1000
+        "documents": str(gold), "gold": str(gold), "spec": spec, "chunk_characters": 1000
     }  # fmt: skip
-    with FakeVLLMProcess(program=oracle_program(Noise(kind="normalized", hallucinated=0.1))) as fake:
+    with FakeVLLMProcess(
+        program=oracle_program(Noise(kind="normalized", hallucinated=0.1), documents=gold)
+    ) as fake:
         place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
         one = process.run(place, parameters, flow="extraction").require_completed().summary
     assert one["evaluation"]["micro"]["exact"]["recall"] > 0.99
     assert one["evaluation"]["grounding"]["precision"] > 0.99
     noise = Noise(kind="verbatim", hallucinated=0.1, recall=0.9, boundary_noise=0.05, spurious=0.04)
-    with FakeVLLMProcess(program=oracle_program(noise)) as fake:
+    with FakeVLLMProcess(program=oracle_program(noise, documents=gold)) as fake:
         place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
         three = {**parameters, "passes": 3, "min_votes": 2}
         found = process.run(place, three, flow="extraction").require_completed().summary

@@ -24,7 +24,7 @@ def read(text: str, finish_reason: str = "stop") -> Parsed:
         WHOLE,
         f"Here it is:\n```json\n{WHOLE}\n```\nThat is all.",
         f"```\n{WHOLE}\n```\n```json\n{WHOLE}\n```",
-        '{"entities": [{"label": "person", "text": "Ada"}]}\n{"entities": [{"label": "place", "text": "Rome"}]}',
+        '{"entities": [{"label": "person", "text": "Ada"}]} [{"label": "place", "text": "Rome"}]',
         f"<think>maybe [1] or {{2}}</think>{WHOLE}",
         f"The set {{x}} is: {WHOLE}",
         '[{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"}]',
