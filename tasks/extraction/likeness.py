@@ -33,6 +33,10 @@ _LEADING_ZEROS: Final = re.compile(r"(?<![\d.,])0+(?=\d)")
 _LETTER_WITHIN: Final = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
 _THOUSANDS: Final = re.compile(r"(?<=\d)[.,](?=\d{3}(?!\d))")
 _DECIMALS: Final = re.compile(r"(?<=\d[.,])\d{1,2}(?![.,]?\d)")
+_DATE: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
+_AROUND_DATES: Final = ".,;:()"
+_MONTHS: Final = 12
+_DAYS: Final = 31
 _ROMAN: Final = re.compile(r"m{0,4}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})")
 _PARTY: Final = re.compile(r"(?:er|or|ee)$")
 _IDEOGRAPHIC: Final = re.compile(
@@ -194,7 +198,7 @@ def _has_same_digits(text: str, span: str) -> bool:
 
 
 def _cuts(text: str) -> tuple[str, frozenset[int]]:
-    """Return all digits of a text, and where each number begins in them."""
+    """Return all digits of a text, and where in them each number begins."""
     digits, cuts = "", set[int]()
     for number in _DIGITS.findall(text):
         cuts.add(len(digits))
@@ -215,11 +219,33 @@ def _is_damaged(words: Sequence[str], others: Sequence[str]) -> bool:
     if len(words) != len(others):
         return False
     pairs = [
-        (_bare(word), _bare(other))
+        (word, other)
         for word, other in zip(words, others, strict=True)
         if _DIGITS.findall(word) != _DIGITS.findall(other)
     ]
-    return len(pairs) == 1 and (_has_letter_for_digit(*pairs[0]) or _has_lost_digit(*pairs[0]))
+    if len(pairs) != 1:
+        return False
+    word, other = (_bare(one) for one in pairs[0])
+    return _has_letter_for_digit(word, other) or _has_lost_digit(word, other) or _is_no_date(*pairs[0])
+
+
+def _is_no_date(word: str, other: str) -> bool:
+    """Say whether a digit is lost, doubled or swapped so that no date is left: 24/80/2001, 24/08/201."""
+    word, other = word.strip(_AROUND_DATES), other.strip(_AROUND_DATES)
+    return (
+        _is_date(other)
+        and not _is_date(word)
+        and OSA.distance(word, other) == 1
+        and (len(word) != len(other) or sorted(word) == sorted(other))
+    )
+
+
+def _is_date(word: str) -> bool:
+    found = _DATE.fullmatch(word)
+    if not found:
+        return False
+    smaller, larger = sorted(int(found[part]) for part in (1, 3))
+    return 0 < smaller <= _MONTHS and larger <= _DAYS
 
 
 def _has_letter_for_digit(word: str, other: str) -> bool:
@@ -231,7 +257,7 @@ def _has_letter_for_digit(word: str, other: str) -> bool:
 
 
 def _has_lost_digit(word: str, other: str) -> bool:
-    """Say whether a digit of a very long number is lost, doubled or swapped, which leaves no other number."""
+    """Say whether a digit of a very long number is lost, doubled or swapped."""
     return (
         min(sum(map(str.isdecimal, one)) for one in (word, other)) >= _FORMATTED - 1
         and OSA.distance(word, other) == 1
