@@ -169,6 +169,19 @@ def test_a_slip_keeps_the_order_too() -> None:
     ]
 
 
+def test_a_slip_that_comes_first_in_the_answer_comes_first_in_the_text() -> None:
+    text = "Supreme Court, Supreme Court"
+    assert spans(grounded(text, ["Supreme Cuort", "Supreme Court"])) == [(0, 13), (15, 28)]
+
+
+def test_what_is_left_over_shuns_longer_names_and_keeps_to_its_neighbours() -> None:
+    text = "Rio, Rio Bank, Lima"
+    found = grounded(text, [("ORG", "Rio Bank"), ("PLACE", "Lima"), ("PLACE", "Rio")])
+    assert spans(found) == [(5, 13), (15, 19), (0, 3)]
+    text = "Zed. Bolt Holdings, Ann, then at some length Bolt Holdings, Cee"
+    assert spans(grounded(text, ["Ann", "Bolt Holdingz", "Cee", "Zed"]))[1] == (45, 58)
+
+
 # Words
 
 
@@ -182,6 +195,7 @@ def test_a_slip_keeps_the_order_too() -> None:
         ("Section 5.1", "Section 5"),
         ("Section 55", "Section 5"),
         ("oﬃce", "of"),
+        ("½ of it", "1"),
         ("👩\u200d💻", "👩"),
         ("กำ", "ก"),
     ],
@@ -249,6 +263,15 @@ def test_another_entity_is_no_slip(text: str, item: str) -> None:
 def test_the_right_one_of_many_that_are_alike_is_found() -> None:
     text = ", ".join(f"Articlle {number} of the Treaty" for number in range(1, 6))
     assert words(text, grounded(text, ["Article 4 of the Treaty"])) == ["Articlle 4 of the Treaty"]
+
+
+def test_what_is_most_alike_is_not_taken_if_it_is_another() -> None:
+    text = "Northern Bank Limited 5, Norhern Bank Limted 4"
+    assert words(text, grounded(text, ["Northern Bank Limited 4"])) == ["Norhern Bank Limted 4"]
+
+
+def test_two_letters_that_are_swapped_are_one_slip_of_a_short_word() -> None:
+    assert statuses(grounded("a União paga", ["Uinão", "Unxão"])) == ["fuzzy", "ungrounded"]
 
 
 def test_a_long_clause_with_slips_is_found_whole() -> None:
