@@ -196,6 +196,7 @@ def test_what_is_left_over_shuns_longer_names_and_keeps_to_its_neighbours() -> N
         ("Section 55", "Section 5"),
         ("oﬃce", "of"),
         ("½ of it", "1"),
+        ("℀ b", "a"),
         ("👩\u200d💻", "👩"),
         ("กำ", "ก"),
     ],

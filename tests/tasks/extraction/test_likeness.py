@@ -33,7 +33,7 @@ from tasks.extraction.likeness import is_slip
         ("01/082/016", "01/08/2016"),
         ("Lei 9.71l7/1998", "Lei 9.717/1998"),
         ("4 aTurma do TJ", "4a Turma do TJ"),
-        ("AC O702/CE", "ACO 702/CE"),
+        ("AC O702 de São Paulo", "ACO 702 de São Paulo"),
         ("non-compliance", "noncompliance"),
         ("COVID-19", "COVID- 19"),
         ("MINISTRO D JUSTIÇA", "MINISTRO DA JUSTIÇA"),
