@@ -25,6 +25,8 @@ _TELLING: Final = 5
 """Digits that agree and settle which thing is meant, whatever its short words are."""
 _FORMATTED: Final = 12
 """Digits of numbers whose length is fixed, as those of cases and accounts."""
+_DATED: Final = 6
+"""Digits of numbers that are the same with one point or stroke more or less; but 2008 is not 20/08."""
 _MIXED: Final = 4
 """Digits of a number that a stray letter does not make another one; but 144A is not 144."""
 
@@ -194,7 +196,7 @@ def _plain(text: str) -> str:
 
 def _has_same_digits(text: str, span: str) -> bool:
     (digits, cuts), (other_digits, other_cuts) = _cuts(text), _cuts(span)
-    return digits == other_digits and len(cuts ^ other_cuts) <= 1
+    return digits == other_digits and len(cuts ^ other_cuts) <= (len(digits) >= _DATED)
 
 
 def _cuts(text: str) -> tuple[str, frozenset[int]]:
