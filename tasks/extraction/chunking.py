@@ -26,8 +26,6 @@ WITHOUT_BLANKS = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Myanmar, Khmer
     "\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef\U0001b000-\U0001b16f\U00020000-\U0003ffff"  # Chinese, Japanese
 )
-CLOSING = frozenset("\u3001\u3002\uff0c\uff0e\uff01\uff1f\u300d\u300f\uff09")
-"""Chinese and Japanese stops, commas and closing brackets, which belong to the word before them."""
 _GAP = re.compile(rf"[\s{WITHOUT_BLANKS}]")
 _STOP = re.compile("[\\s\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20]")
 _INK = re.compile(r"\S")
@@ -180,7 +178,7 @@ class _Layout:
         known = place - len(_STOP.split(ahead)[-1])
         piece = self.masked[known : before + LOOK_AHEAD]
         for word in TextSplitter((1, before - known), trim=False).chunks(piece):
-            if known >= place and word[0] not in CLOSING:
+            if known >= place:
                 break
             known += len(word)
         if known < before:

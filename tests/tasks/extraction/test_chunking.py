@@ -146,7 +146,8 @@ async def test_a_citation_is_never_cut_where_it_can_be_whole(
     ["42 U.S.C. § 1983", "Acme, Inc. was", "No. 12-345", "Id. at 495", "Mr. J. R. Smith", "January 31, 2024",
      "Doe v. Roe, 123 F. Supp. 2d 456, 460 (S.D.N.Y. Mar. 3, 1999)", "nº 8.666", "21 de junho de 1993",
      "art. 5º", "551 U. S. 701, 732 (2007)",
-     "Decreto nº 3.788/2001", "$ 5 million", "28 U.S.C. §§ 1331, 1343(a)(3)", "Fed. R. Civ. P. 12(b)(6)", "e.g., Roe",
+     "Decreto nº 3.788/2001", "$ 5 million", "28 U.S.C. §§ 1331, 1343(a)(3)", "Fed. R. Civ. P. 12(b)(6)",
+     "e.g., Roe",
      "Smith v. Jones Corp., 9 F.3d 1", "agree-\nment"],
 )  # fmt: skip
 async def test_what_belongs_together_is_not_cut(phrase: str) -> None:
@@ -159,6 +160,13 @@ async def test_what_belongs_together_is_not_cut(phrase: str) -> None:
         # The second half of what is whole in one window may be seen again in the next.
         again = [before.end for before, after in itertools.pairwise(windows) if at < after.start < end]
         assert all(place >= end for place in again)
+
+
+async def test_a_window_grows_rather_than_cut_a_citation() -> None:
+    """Balanced, it would have had 40 characters."""
+    text = f"{BROWN} Court held it."
+
+    assert shown(text, await split(text, size=52, overlap=13))[0] == BROWN.removesuffix(" the")
 
 
 async def test_a_window_ends_with_a_paragraph_else_a_sentence() -> None:
