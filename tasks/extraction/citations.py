@@ -25,7 +25,7 @@ LABELS = {
 }
 """{eyecite's kind: label}; the remaining one, UnknownCitation, is a bare section sign and no citation."""
 
-PIECE = 200_000
+PIECE = 100_000
 """Characters that eyecite is given at once; with many case names its time grows by the square of them.
 
 Only a case named in one piece and referred to by its name alone in another is lost by that.
