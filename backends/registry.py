@@ -107,6 +107,10 @@ def _open_scripted(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN40
     return module.Scripted(module.echo)
 
 
+def _open_transformers(module: Any, to: Connection) -> HookedBackend:  # noqa: ANN401 - a module
+    return module.TransformersLocal(hooks=to.hooks)
+
+
 PROVIDERS: Mapping[str, Provider] = {
     OWN: Provider(module="backends.vllm_server", open=_open_vllm, variables="VLLM_", external=False),
     "openai": Provider(
@@ -137,6 +141,7 @@ PROVIDERS: Mapping[str, Provider] = {
         open=_open_api("OpenAICompatible"),
         variables="OPENAI_COMPATIBLE_",
     ),
+    "transformers": Provider(module="backends.transformers_local", open=_open_transformers, external=False),
     "scripted": Provider(module="backends.scripted", open=_open_scripted, external=False),
 }
 

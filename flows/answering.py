@@ -15,6 +15,7 @@ from backends.registry import OWN, PROVIDERS
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
 from backends.server_counters import COMPUTED, ServerCounters
+from backends.transformers_local import TransformersLocal
 from backends.vllm_engine import VLLMEngine
 from backends.vllm_server import VLLMServer
 from cache.lookup import CacheMode
@@ -175,7 +176,7 @@ def servers_of(backend: Backend) -> tuple[Server, ...]:
         return (*servers_of(backend.first), *servers_of(backend.second))
     if isinstance(backend, Replicas):
         return backend.servers
-    return (backend,) if isinstance(backend, VLLMServer | VLLMEngine) else ()
+    return (backend,) if isinstance(backend, VLLMServer | VLLMEngine | TransformersLocal) else ()
 
 
 async def _meet(server: Server, identity: Identity, answerer: Answerer) -> None:

@@ -98,7 +98,7 @@ def revision_in_keys(name: str, revision: str | None, settings: Settings) -> str
     Raises:
         SettingsError: Only the user can know where the API is, and has not said so.
     """
-    if name == OWN:
+    if not provider_of(name).external:
         return revision
     return f"{identity(name, base_url_of(name, settings))}#{revision or ''}"
 

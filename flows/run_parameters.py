@@ -60,7 +60,8 @@ class RunParameters(BaseModel):
     model: str | None = Field(
         default=None,
         description="Served model name, or provider:model for one that costs money, as openai:NAME, "
-        "openrouter:VENDOR/NAME, anthropic:NAME; empty: the one that is served",
+        "openrouter:VENDOR/NAME, anthropic:NAME; transformers:FOLDER to run it in the process of the run; "
+        "empty: the one that is served",
     )
     revision: str | None = Field(default=None, description="What you call these weights; part of the keys")
     cache_mode: CacheMode = Field(default=CacheMode.USE, description="use, refresh, replay or off")

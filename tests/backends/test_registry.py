@@ -83,7 +83,15 @@ def test_every_provider_has_its_backend(provider: str, kind: type[HookedBackend]
 
 
 def test_this_list_of_providers_is_whole() -> None:
-    assert set(PROVIDERS) == {"vllm", "openai", "openrouter", "openai-compatible", "anthropic", "scripted"}
+    assert set(PROVIDERS) == {
+        "vllm",
+        "openai",
+        "openrouter",
+        "openai-compatible",
+        "anthropic",
+        "transformers",
+        "scripted",
+    }
 
 
 def test_an_unknown_provider_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""A model that the transformers library runs in this process."""
