@@ -35,7 +35,7 @@ from backends.wire import parse_chat, parse_completion
 
 T = TypeVar("T")
 
-INSTALL = "pip install -e '.[transformers]'"
+INSTALL = ".venv/bin/pip install -r requirements/transformers.txt"
 MAX_ROWS = 8
 """Prompts that are answered together."""
 KNOWN_FIELDS = frozenset({"top_k", "chat_template_kwargs"})

@@ -29,7 +29,7 @@ from backends.server_counters import ServerCounters, read_counters
 from backends.shared_call import SharedCall
 from backends.weights import ModelCard, pinned_weights
 
-INSTALL = "pip install -e '.[direct]'"
+INSTALL = "uv pip install --override requirements/direct.txt -e '.[direct]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -72,7 +72,7 @@ def backend_of(model: FakeModel, **changes: Any) -> TransformersLocal:  # noqa: 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="transformers is here")
 def test_without_the_library_it_says_what_to_type() -> None:
-    with pytest.raises(NotInstalledError, match=r"pip install -e '\.\[transformers\]'"):
+    with pytest.raises(NotInstalledError, match=r"pip install -r requirements/transformers\.txt"):
         open_backend("transformers", connection_to("transformers", Settings()))
 
 

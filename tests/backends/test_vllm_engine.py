@@ -52,7 +52,7 @@ def test_a_model_is_called_as_it_is_served_else_as_its_folder() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is here")
 def test_without_vllm_it_says_what_to_type() -> None:
-    with pytest.raises(NotInstalledError, match=r"pip install -e '\.\[direct\]'"):
+    with pytest.raises(NotInstalledError, match=r"-e '\.\[direct\]'"):
         VLLMEngine(EngineModel(path="/models/smollm2"))
 
 

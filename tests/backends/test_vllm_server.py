@@ -24,6 +24,7 @@ from backends.errors import (
     BackendTimeoutError,
     BadRequestError,
     ConnectionLostError,
+    ContextOverflowError,
     GatewayError,
     LostLogprobsError,
     RateLimitError,
@@ -474,8 +475,9 @@ async def test_one_prompt_that_is_too_long_spoils_no_other(server: FakeVLLM, pla
     async with backend_of(server) as backend:
         outcomes = await outcomes_of(backend, requests)
     error = outcomes.pop(place)
-    assert isinstance(error, BadRequestError)
+    assert isinstance(error, ContextOverflowError)
     assert "maximum context length is 64 tokens" in str(error)
+    assert error.limit_tokens == 64
     assert [type(outcome) for outcome in outcomes] == [Response] * 5
     assert answered_once(server, [request for request in requests if request is not requests[place]])
 
