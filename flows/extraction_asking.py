@@ -3,10 +3,12 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import anyio.to_thread
 from prefect.logging import get_run_logger
 
+from backends.addresses import is_loopback
 from flows.extraction_documents import Extract
 from flows.extraction_parameters import ExtractionParameters
 from flows.extraction_serving import Serving, serving_of
@@ -68,7 +70,7 @@ def _count_overflow(generator: Generator) -> None:
 
 async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
     """Return who counts tokens: the model's own tokenizer where its files are, else the server."""
-    if serving is not None:
+    if serving is not None and _is_here(serving.root, run):
         try:
             return await anyio.to_thread.run_sync(partial(local_counter, serving.root))
         except TokenizerError as error:
@@ -80,6 +82,11 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
         "tokens of %s are guessed from characters, since nothing here can count them", run.model
     )
     return RoughCounter()
+
+
+def _is_here(root: str, run: Run) -> bool:
+    """Whether a model's files may be looked for on this machine: another one's paths say nothing here."""
+    return not Path(root).is_absolute() or all(map(is_loopback, run.settings.base_urls))
 
 
 def _budget(parameters: ExtractionParameters, serving: Serving | None) -> Budget:

@@ -1,26 +1,27 @@
-"""Extractions beside each other: `vllm-flows extraction compare`."""
+"""Around extractions: `vllm-flows extraction compare | import`."""
 
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from flows.extraction_gold import evaluate_files
+from flows.results import write_whole
 from flows.told import in_one_sentence
 from tasks.extraction.evaluation import Row, compare, compare_labels
 from tasks.extraction.gold import GoldError, read_gold
+from tasks.extraction.langextract_format import read_langextract
+from tasks.extraction.spec import SpecError, read_spec
 
 app = typer.Typer(
-    help="Compare what extractions found.", no_args_is_help=True, pretty_exceptions_show_locals=False
+    help="Compare what extractions found; bring specs along from langextract.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
 )
-
-
-@app.callback()
-def _extraction() -> None:
-    """Compare what extractions found."""
 
 
 @app.command("compare")
@@ -42,6 +43,31 @@ def compare_runs(
         return
     for rows in tables.values():
         Console().print(_table(rows))
+
+
+@app.command("import")
+def import_examples(
+    file: Annotated[Path, typer.Argument(help="Examples or annotated documents as langextract writes them.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The spec to write, as YAML.")],
+    description: Annotated[
+        str, typer.Option(help="What to extract; langextract has it beside its examples, as the prompt.")
+    ] = "Extract the entities of the text.",
+) -> None:
+    """Make a spec of langextract's examples: their labels, with the attributes that they have."""
+    with in_one_sentence("nothing was written"):
+        if output.exists():
+            raise SpecError(f"{output} is there; name another file, or move it away")
+        found = read_langextract(file)
+        labels = [
+            {"name": label, **({"attributes": [{"name": name} for name in names]} if names else {})}
+            for label, names in found.labels.items()
+        ]
+        spec = {"name": output.stem, "description": description, "labels": labels, "examples": found.examples}
+        plain = json.loads(json.dumps(spec))
+        read_spec(plain)
+        write_whole(output, yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
+    typer.echo(f"{output}: {len(labels)} labels, {len(found.examples)} examples; describe the labels there")
 
 
 def _named(runs: list[Path]) -> dict[str, Path]:

@@ -10,8 +10,10 @@ from backends.serving.errors import ServingError
 from cache.errors import CacheError
 from flows.settings import SettingsError
 from tasks.extraction.gold import GoldError
+from tasks.extraction.langextract_format import LangextractFileError
+from tasks.extraction.spec import SpecError
 
-UNDERSTOOD = (ServingError, CacheError, SettingsError, GoldError)
+UNDERSTOOD = (ServingError, CacheError, SettingsError, GoldError, LangextractFileError, SpecError)
 """Errors whose message says what is wrong and what to do."""
 
 

@@ -21,7 +21,6 @@ from flows.told import UNDERSTOOD
 from tasks.batch.rows import InputError
 from tasks.extraction.chat_template import TokenizerError
 from tasks.extraction.sources import DocumentsError
-from tasks.extraction.spec import SpecError
 from tasks.generate import UnansweredError
 from tasks.icm.claims import DataError
 from tasks.icm.scoring import LabelMassError
@@ -42,7 +41,6 @@ TOLD = (
     ParametersError,
     PricesError,
     RunStoppedError,
-    SpecError,
     TokenizerError,
     TooManyFailedDocumentsError,
     TooManyFailedError,

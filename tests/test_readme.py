@@ -10,6 +10,7 @@ import yaml
 
 from flows import cache_cli, run_cli
 from flows.batch_parameters import BatchParameters
+from flows.extraction_parameters import ExtractionParameters
 from flows.parameters import ICMParameters
 from flows.run_parameters import RunParameters
 from tasks.icm.claims import load_claims
@@ -24,6 +25,7 @@ FLOWS: dict[str, type[RunParameters]] = {
     "icm": ICMParameters,
     "nightly": ICMParameters,
     "batch": BatchParameters,
+    "extraction": ExtractionParameters,
 }
 
 
@@ -48,7 +50,7 @@ def test_every_cache_command_is_there() -> None:
 
 
 def test_every_deployment_is_there() -> None:
-    named = set(re.findall(r"`((?:icm|batch|nightly)/[a-z-]+)`", README))
+    named = set(re.findall(r"`((?:icm|batch|extraction|nightly)/[a-z-]+)`", README))
     assert named == {f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}" for each in DEPLOYMENTS}
 
 
