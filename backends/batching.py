@@ -15,13 +15,19 @@ CHARACTERS_PER_TOKEN = 3
 """A low guess for English, so that a list's tokens are rather overestimated."""
 
 
+ANSWER_TOKEN_WEIGHT = 24
+"""Prompt tokens that one of an answer counts as: each is a step of its own, and all that a list is answered
+with arrives with its slowest answer, or is lost with the process that waits for it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListBounds:
     """How much one HTTP request holds at most, and how long to wait for company."""
 
     max_prompts: int = 32
     max_tokens: int = 65_536
-    """Prompt tokens of a list, estimated: a long list is one failure, one timeout and one progress report."""
+    """Tokens of a list, estimated, those of answers as all that they may have and weighted: a long list is one
+    failure, one timeout and one progress report."""
     window_seconds: float = 0.003
 
 
@@ -48,7 +54,8 @@ class _Item:
 
     @property
     def tokens(self) -> int:
-        return len(self.text) // CHARACTERS_PER_TOKEN
+        prompt = len(self.text) // CHARACTERS_PER_TOKEN
+        return prompt + ANSWER_TOKEN_WEIGHT * self.request.sampling.max_tokens
 
 
 SendList = Callable[[Sequence[Indexed], Permit], Awaitable[Arrival]]

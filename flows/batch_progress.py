@@ -24,7 +24,6 @@ class BatchProgress:
     total: int
     key: str = "batch-progress"
     """Of the artifact in the UI."""
-    unit: str = "prompts answered"
     clock: Callable[[], float] = time.monotonic
     _finished: int = 0
     _within: dict[str, int] = field(default_factory=dict[str, int])
@@ -54,11 +53,15 @@ class BatchProgress:
         while len(self._seen) > 2 and self._seen[1][0] <= now - RATE_SECONDS:  # noqa: PLR2004
             self._seen.popleft()
         since, before = self._seen[0]
-        text = f"{int(done)} of {self.total} {self.unit}"
+        text = self.counted(done)
         if done in {before, self.total} or now <= since:
             return text
         rate = (done - before) / (now - since)
         return f"{text}, {rate:.1f} a second, about {_duration((self.total - done) / rate)} left"
+
+    def counted(self, done: float) -> str:
+        """Say how many are done."""
+        return f"{done:g} of {self.total} prompts answered"
 
     @asynccontextmanager
     async def shown(self) -> AsyncGenerator[None]:

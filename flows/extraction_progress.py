@@ -10,7 +10,6 @@ class ExtractionProgress(BatchProgress):
     """Counts documents; of one that is being asked about, the share of its chunks that is answered."""
 
     key: str = "extraction-progress"
-    unit: str = "documents done"
     _shares: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
@@ -27,3 +26,7 @@ class ExtractionProgress(BatchProgress):
         """Take note of a document that is done."""
         self._shares.pop(purpose, None)
         self._finished += prompts
+
+    def counted(self, done: float) -> str:
+        """Say how many are done, and how much of all."""
+        return f"{int(done)} of {self.total} documents done ({done / max(1, self.total):.0%})"

@@ -45,6 +45,7 @@ def test_every_cache_command_is_there() -> None:
         if command.callback
     } - {"show", "import"}
     assert {"list", "report"} == set(re.findall(r"vllm-flows run ([a-z]+)", README))
+    assert {"compare", "import"} == set(re.findall(r"vllm-flows extraction ([a-z]+)", README))
     for command in ("show", "import"):
         assert f"`{command} " in README
 
@@ -62,16 +63,17 @@ def test_the_parameters_of_a_deployment_are_valid(deployment: dict[str, Any]) ->
 
 def test_parameters_that_are_shown_are_valid() -> None:
     shown = re.findall(r"deployment run (\w+)/[^']*?parameters='(\{.*?\})'", README)
-    assert {flow for flow, _ in shown} == {"icm", "batch"}
+    assert {flow for flow, _ in shown} == {"icm", "batch", "extraction"}
     for flow, each in shown:
         FLOWS[flow].model_validate(json.loads(each))
 
 
 def test_every_parameter_in_the_table_is_one() -> None:
-    [table] = re.findall(r"\| parameter \| default \| \|\n\|.*\n((?:\|.*\n)+)", README)
-    named = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert len(named) > 8
-    assert set(named) <= set(ICMParameters.model_fields)
+    tables = re.findall(r"\| parameter \| default \| \|\n\|.*\n((?:\|.*\n)+)", README)
+    for table, kind in zip(tables, (ICMParameters, ExtractionParameters), strict=True):
+        named = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+        assert len(named) > 8
+        assert set(named) <= set(kind.model_fields)
 
 
 def test_the_record_that_is_shown_can_be_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Arrival, Indexed
-from backends.batching import Batcher, ListBounds
+from backends.batching import ANSWER_TOKEN_WEIGHT, Batcher, ListBounds
 from backends.concurrency import AdaptiveLimit, Permit
 from backends.errors import BackendError, ServerError
 from backends.messages import Request, Response, Usage
@@ -91,8 +91,24 @@ async def test_a_list_is_bounded_by_prompts_and_by_tokens() -> None:
     await ask(batcher_of(sender, max_prompts=3), completions(7))
     assert [len(one) for one in sender.lists] == [3, 3, 1]
     sender.lists.clear()
-    await ask(batcher_of(sender, max_tokens=250), [completion(str(n) * 300) for n in range(5)])
+    one_token = sampling(max_tokens=1)
+    prompts = [completion(str(n) * 300, sampling=one_token) for n in range(5)]
+    await ask(batcher_of(sender, max_tokens=2 * (100 + ANSWER_TOKEN_WEIGHT)), prompts)
     assert [len(one) for one in sender.lists] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "lists"), [(1, [32, 8]), (64, [32, 8]), (1024, [2] * 20), (4096, [1] * 40)]
+)
+async def test_long_answers_travel_in_short_lists(answer: int, lists: list[int]) -> None:
+    """What a list is answered with arrives at the end of its slowest answer, or is lost with the process."""
+    sender = Sender()
+    await ask(batcher_of(sender), [one_of(number, answer) for number in range(40)])
+    assert [len(one) for one in sender.lists] == lists
+
+
+def one_of(number: int, answer: int) -> Request:
+    return completion(f"question {number}", sampling=sampling(max_tokens=answer))
 
 
 async def test_a_prompt_larger_than_the_bound_travels_alone() -> None:

@@ -187,7 +187,7 @@ def test_what_cannot_be_used_is_said_before_anything_is_asked(
 def test_progress_and_results_are_in_the_ui(prefect_server: PrefectServer, finished: Finished) -> None:
     artifacts = prefect_server.artifacts(finished.outcome.flow_run_id)
     assert artifacts["extraction-progress"]["data"] == 100.0
-    assert "3 of 3 documents done" in artifacts["extraction-progress"]["description"]
+    assert "3 of 3 documents done (100%)" in artifacts["extraction-progress"]["description"]
     table = json.loads(artifacts["extraction-entities"]["data"])
     assert {row["label"]: row["entities"] for row in table} == {"person": 90, "place": 90}
     assert finished.outcome.summary["headline"] in artifacts["extraction-report"]["data"]
