@@ -254,9 +254,6 @@ class Failover:
     def _lose(self, reason: BackendError) -> None:
         if not self.is_on_first:
             return
-        if self._tries >= self._policy.max_tries:
-            self._give_up(reason)
-            return
         self._tell(f"{self.first.root} is away ({reason}); {self._second_name} answers until it is back")
         self._return = asyncio.ensure_future(self._bring_back(reason))
 

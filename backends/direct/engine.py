@@ -24,7 +24,7 @@ from backends.direct.wire import (
     completion_payload,
     sampling_fields,
 )
-from backends.errors import BackendError, ConnectionLostError, ModelNotLoadedError, ServerError
+from backends.errors import BackendError, ModelNotLoadedError, ServerError
 from backends.messages import Request, Response, SamplingParams, Usage
 from backends.one_style import OneStyle
 from backends.shared_call import SharedCall
@@ -178,10 +178,7 @@ class DirectEngine:
     async def _living(self) -> Engine:
         if self._failure is not None:
             raise self._failure
-        engine = self._engine or await self._making()
-        if engine.errored:
-            raise ConnectionLostError("the engine in this process died")
-        return engine
+        return self._engine or await self._making()
 
     async def _make(self) -> Engine:
         if self._watcher is None:
