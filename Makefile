@@ -45,9 +45,16 @@ lint: client-env
 	$(BIN)/lint-imports
 
 # The environment and the model are found inside the recipe: they exist only after its prerequisites.
-test: lint vllm-live ## everything: the checks, and the tests against a real vLLM server
+test: lint vllm-live chromium ## everything: the checks, and the tests against a real vLLM server
 	VLLM_TEST_PYTHON="$$($(PYTHON) scripts/bootstrap.py where)" VLLM_TEST_MODEL="$$($(FLOWS) model)" \
 	    $(BIN)/python -m pytest --live
+
+# The reports are opened in it. Without it, and without the right to install it, those tests are skipped and counted.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    apt-get install --yes --no-install-recommends chromium >/dev/null 2>&1; } || \
+	    echo "no chromium: the tests that open reports in a browser are skipped"
 
 # Unlike vllm-env also where VLLM_BASE_URL is set: the tests start servers of their own.
 .PHONY: vllm-live

@@ -26,8 +26,8 @@ class ListBounds:
 
     max_prompts: int = 32
     max_tokens: int = 65_536
-    """Tokens of a list, estimated, those of answers as all that they may have and weighted: a long list is one
-    failure, one timeout and one progress report."""
+    """Tokens of a list, estimated; of answers, all that they may have, weighted. A long list is one failure,
+    one timeout and one progress report."""
     window_seconds: float = 0.003
 
 

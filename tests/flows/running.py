@@ -407,6 +407,7 @@ def _request(written: JsonObject) -> Request:
         messages=tuple(Message(**one) for one in written["messages"]),
         sampling=SamplingParams(**sampling),
         labels=tuple(labels),
+        json_schema=written["json_schema"],
     )
 
 

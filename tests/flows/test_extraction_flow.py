@@ -129,6 +129,7 @@ def test_a_killed_run_goes_on_where_it_was(
     victim.kill()
     wait_for(lambda: case.fake.stats()["in_flight"] == 0, "the fake to notice")
     stored = stored_prompts(place.store)
+    assert len(stored) > 3
     assert not list((place.folder / "runs").rglob("*.jsonl"))
     before = case.fake.stats()
     resumed = process.run(place, case.parameters, flow="extraction").require_completed()
