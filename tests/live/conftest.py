@@ -27,8 +27,10 @@ COUNTER = re.compile(
     r"^(vllm:request_success_total|vllm:prompt_tokens_total|http_requests_total)\{(.*)\} (\S+)$",
     re.MULTILINE,
 )
-UNCOUNTED = ('handler="/metrics"', 'handler="/health"', 'handler="/v1/models"')
-"""Looks at the server that ask it nothing; a run looks up which model is served."""
+UNCOUNTED = tuple(
+    f'handler="{path}"' for path in ("/metrics", "/health", "/v1/models", "/version", "/openapi.json")
+)
+"""Looks at the server that ask it nothing; a run looks up which model is served, and what the server can do."""
 
 
 @dataclass(frozen=True, kw_only=True)
