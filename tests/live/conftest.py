@@ -30,7 +30,7 @@ COUNTER = re.compile(
 UNCOUNTED = tuple(
     f'handler="{path}"' for path in ("/metrics", "/health", "/v1/models", "/version", "/openapi.json")
 )
-"""Looks at the server that ask it nothing; a run looks up which model is served, and what the server can do."""
+"""Looks at the server that ask it nothing: a run looks up what is served, and what the server can do."""
 
 
 @dataclass(frozen=True, kw_only=True)
