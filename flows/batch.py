@@ -18,7 +18,7 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import Outcome
-from backends.errors import AuthenticationError, BackendConnectionError, BackendError, UnknownModelError
+from backends.errors import BackendError
 from flows.answering import first_error
 from flows.batch_parameters import BatchParameters
 from flows.batch_progress import BatchProgress
@@ -29,12 +29,12 @@ from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import load_settings
 from flows.workflow import workflow
+from tasks.ask import NOBODY_ANSWERS
 from tasks.batch.files import MAX_PROBLEMS, Scan, read_batches, scan
 from tasks.batch.in_order import work_in_order
 from tasks.batch.outputs import Write, check_output, open_output, output_layout
 from tasks.batch.questions import Answer, Questions, Schema, make_schema, read_answers
 from tasks.batch.rows import InputError, Row
-from tasks.budget import BudgetSpentError
 
 Summary = dict[str, Any]
 
@@ -46,9 +46,6 @@ AT_ONCE = 4
 
 AHEAD = 8
 """Batches that are in memory: those asked, and those that wait for a slower one before them."""
-
-NOBODY_ANSWERS = (BackendConnectionError, AuthenticationError, UnknownModelError, BudgetSpentError)
-"""Not the fault of a prompt: the run stops, and none of its rows is a failure."""
 
 
 @dataclass(frozen=True, kw_only=True)

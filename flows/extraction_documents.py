@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import anyio.to_thread
@@ -13,9 +12,8 @@ from backends.messages import Request
 from flows.answering import first_error
 from flows.extraction_files import DocumentStatus, Finished
 from flows.extraction_progress import ExtractionProgress
-from tasks.ask import AskEach
+from tasks.ask import NOBODY_ANSWERS, AskEach
 from tasks.batch.in_order import work_in_order
-from tasks.extraction.asking import NOBODY_ANSWERS
 from tasks.extraction.extracting import Extracted
 from tasks.extraction.reading import Unreadable
 from tasks.extraction.values import Document
@@ -88,12 +86,11 @@ async def go_through(
             await anyio.to_thread.run_sync(take, one)
 
     going = itertools.takewhile(lambda _: not stop.errors, documents)
-    with closing(documents):  # pyright: ignore[reportArgumentType]
-        async with progress.shown():
-            try:
-                await work_in_order(going, work, hand_over, at_once=AT_ONCE, ahead=AHEAD)
-            except ExceptionGroup as group:
-                raise first_error(group) from group
+    async with progress.shown():
+        try:
+            await work_in_order(going, work, hand_over, at_once=AT_ONCE, ahead=AHEAD)
+        except ExceptionGroup as group:
+            raise first_error(group) from group
     if stop.errors:
         raise stop.errors[0]
 

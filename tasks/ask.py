@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from backends.base import Outcome
+from backends.errors import AuthenticationError, BackendConnectionError, UnknownModelError
 from backends.messages import Request, Response
+from tasks.budget import BudgetSpentError
+
+NOBODY_ANSWERS = (BackendConnectionError, AuthenticationError, UnknownModelError, BudgetSpentError)
+"""Not the fault of a prompt: a run that hears it stops, and no question counts as failed."""
 
 
 class Ask(Protocol):

@@ -6,26 +6,22 @@ from dataclasses import dataclass, field, replace
 
 from backends.base import Outcome
 from backends.errors import (
-    AuthenticationError,
-    BackendConnectionError,
     BackendError,
     ContextOverflowError,
-    UnknownModelError,
 )
 from backends.messages import Message, Request, SamplingParams
-from tasks.ask import AskEach
-from tasks.budget import BudgetSpentError
+from tasks.ask import NOBODY_ANSWERS, AskEach
 from tasks.extraction.parsing import WHAT_IS_WRONG, Parsed, parse
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.spec import ExtractionSpec
 from tasks.extraction.values import Document, Item, Window
 from tasks.extraction.windows import halves
 
-NOBODY_ANSWERS = (BackendConnectionError, AuthenticationError, UnknownModelError, BudgetSpentError)
-"""Not the fault of a prompt: the run stops, and no chunk has failed."""
-
 LEAST_CHARACTERS = 200
 """A window is not cut into smaller ones: an entity has to fit, with something around it."""
+
+REASON_CHARACTERS = 300
+"""Of why a window failed: servers' own words may be long."""
 
 REPEATED_CHARACTERS = 2000
 """Of an answer that was of no use, as it is shown to the model again."""
@@ -207,7 +203,7 @@ class Asker:
         if isinstance(outcome, BackendError):
             if outcome.overflows and (smaller := self._cut(document, work, question)):
                 return smaller
-            return _failed(work, question, f"{type(outcome).__name__}: {outcome}")
+            return _failed(work, question, f"{type(outcome).__name__}: {outcome}"[:REASON_CHARACTERS])
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)
         if parsed.problem is None or not self.retries:
             work.keep(question, parsed)
