@@ -29,6 +29,9 @@ from tasks.extraction.tokens import RoughCounter, ServerCounter, TokenCounter, l
 from tasks.extraction.values import Document, Window
 from tasks.generate import Generator
 
+CHARACTERS_A_TOKEN = 4
+"""About; for the overlap of the halves of a chunk."""
+
 
 async def extract_with(
     parameters: ExtractionParameters, spec: ExtractionSpec, run: Run, ask: AskEach
@@ -49,6 +52,8 @@ async def extract_with(
         revision=run.revision,
         sampling=parameters.sampling(),
         json_schema=_schema(parameters, spec),
+        max_items=parameters.max_items if parameters.structured_output else None,
+        overlap_characters=_overlap_characters(parameters),
         passes=parameters.passes,
         pass_temperature=parameters.pass_temperature,
     )
@@ -100,6 +105,12 @@ def _schema(parameters: ExtractionParameters, spec: ExtractionSpec) -> str | Non
     if not parameters.structured_output:
         return None
     return json.dumps(answer_schema(spec, max_items=parameters.max_items))
+
+
+def _overlap_characters(parameters: ExtractionParameters) -> int:
+    size, overlap = parameters.chunk_size
+    del size
+    return overlap if parameters.chunk_characters is not None else overlap * CHARACTERS_A_TOKEN
 
 
 def _cutter(

@@ -117,6 +117,7 @@ def finished(extracted: Extracted) -> Finished:
         chunks=extracted.chunks,
         asked=extracted.asked,
         invalid_items=extracted.invalid_items,
+        full_answers=extracted.full_answers,
     )
 
 

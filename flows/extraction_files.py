@@ -39,6 +39,7 @@ class Finished:
     chunks: int = 0
     asked: int = 0
     invalid_items: int = 0
+    full_answers: int = 0
 
 
 Write = Callable[[Finished], None]
@@ -71,6 +72,7 @@ def document_row(finished: Finished) -> dict[str, object]:
         "chunks": finished.chunks,
         "asked": finished.asked,
         "invalid_items": finished.invalid_items,
+        "full_answers": finished.full_answers,
         "failed": [
             {"start": one.start, "end": one.end, "pass": one.pass_number, "reason": one.reason}
             for one in finished.failed
@@ -137,6 +139,7 @@ def _finished(row: Mapping[str, Any], entities: Sequence[Mapping[str, Any]]) -> 
         chunks=row["chunks"],
         asked=row["asked"],
         invalid_items=row["invalid_items"],
+        full_answers=row["full_answers"],
     )
 
 

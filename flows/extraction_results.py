@@ -43,6 +43,7 @@ class Totals:
     chunks: int = 0
     asked: int = 0
     invalid_items: int = 0
+    full_answers: int = 0
 
     def add(self, finished: Finished) -> None:
         """Count a document."""
@@ -55,6 +56,7 @@ class Totals:
         self.chunks += finished.chunks
         self.asked += finished.asked
         self.invalid_items += finished.invalid_items
+        self.full_answers += finished.full_answers
 
     @property
     def coverage(self) -> float | None:
@@ -119,6 +121,11 @@ class ExtractionResult:
             )
         if totals.invalid_items:
             found.append(f"{totals.invalid_items} items of answers had no text or an unknown label.")
+        if totals.full_answers:
+            found.append(
+                f"{totals.full_answers} of {totals.chunks} chunks were answered with max_items "
+                f"({self.parameters.max_items}) items and may hold more; raise it, or make chunks smaller."
+            )
         passes, temperature = self.parameters.passes, self.parameters.pass_temperature
         if passes > 1 and temperature == 0:
             found.append(f"{passes} passes without chance (pass_temperature 0) differ only in their chunks.")
@@ -163,6 +170,7 @@ class ExtractionResult:
             "chunks": totals.chunks,
             "asked": totals.asked,
             "invalid_items": totals.invalid_items,
+            "full_answers": totals.full_answers,
             "evaluation": as_json(self.evaluation) if self.evaluation else None,
             "warnings": self.warnings(),
             "cost": {**asdict(self.tally), "seconds": self.seconds, "cost_usd": self.cost_usd},

@@ -5,10 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends.base import Outcome
-from backends.errors import (
-    BackendError,
-    ContextOverflowError,
-)
+from backends.errors import BackendError, ContextOverflowError
 from backends.messages import Message, Request, SamplingParams
 from tasks.ask import NOBODY_ANSWERS, AskEach
 from tasks.extraction.parsing import WHAT_IS_WRONG, Parsed, parse
@@ -19,6 +16,10 @@ from tasks.extraction.windows import halves
 
 LEAST_CHARACTERS = 200
 """A window is not cut into smaller ones: an entity has to fit, with something around it."""
+
+MAX_HALVINGS = 2
+"""Of a window whose answers run on: a model that never ends would be asked about every sentence. What does
+not fit is cut as often as it has to be, since that is not sent."""
 
 REASON_CHARACTERS = 300
 """Of why a window failed: servers' own words may be long."""
@@ -38,6 +39,8 @@ class Settings:
     """Of the first pass; its `max_tokens` is what an answer may have at most."""
     json_schema: str | None
     """What answers have to follow; None where the server cannot make them."""
+    max_items: int | None = None
+    """What the schema lets an answer have."""
     passes: int = 1
     pass_temperature: float = 0.7
     """Of the passes after the first, which would otherwise repeat it."""
@@ -60,8 +63,12 @@ class _Question:
     window: Window
     pass_number: int
     chunk: int
+    halvings: int = 0
+    """How often a window was cut in two for it."""
     broken: tuple[str, str] | None = None
     """An answer of before that was of no use, and why."""
+    saved: Parsed | None = None
+    """What was complete in that answer."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,11 +92,14 @@ class Answers:
     """Questions, retries included."""
     invalid: int = 0
     """Items that had no text or no known label."""
+    full: int = 0
+    """Answers with as many items as one may have: there may have been more to say."""
 
-    def number(self, pass_number: int, window: Window) -> _Question:
+    def number(self, pass_number: int, window: Window, *, halvings: int = 0) -> _Question:
         """Make a question of a window, with a number of its own in its pass."""
         self.numbers[pass_number] += 1
-        return _Question(window=window, pass_number=pass_number, chunk=self.numbers[pass_number] - 1)
+        chunk = self.numbers[pass_number] - 1
+        return _Question(window=window, pass_number=pass_number, chunk=chunk, halvings=halvings)
 
     def keep(self, question: _Question, parsed: Parsed) -> None:
         """Take over the items of an answer."""
@@ -208,23 +218,23 @@ class Asker:
         if parsed.problem is None or not self.retries:
             work.keep(question, parsed)
             work.answered.append(question.window)
+            work.full += len(parsed.items) + parsed.invalid == self.settings.max_items
             return []
-        why = WHAT_IS_WRONG[parsed.problem]
-        if parsed.problem in {"cut off", "whitespace loop"} and (
-            smaller := self._cut(document, work, question)
-        ):
+        runs_on = parsed.problem in {"cut off", "whitespace loop"} and question.halvings < MAX_HALVINGS
+        if runs_on and (smaller := self._cut(document, work, question)):
             return smaller
+        why = WHAT_IS_WRONG[parsed.problem]
         if question.broken is None:
             shown = outcome.text.rstrip()[:REPEATED_CHARACTERS]
-            return [replace(question, broken=(shown, why))]
-        work.keep(question, parsed)
+            return [replace(question, broken=(shown, why), saved=parsed)]
+        work.keep(question, max(question.saved or parsed, parsed, key=lambda one: len(one.items)))
         return _failed(work, question, why)
 
     def _cut(self, document: Document, work: Answers, question: _Question) -> list[_Question]:
         """Ask about the halves of a window instead; nothing if it is too small."""
         overlap = self.settings.overlap_characters
         cut = halves(document.text, question.window, overlap=overlap, least=LEAST_CHARACTERS)
-        return [work.number(question.pass_number, half) for half in cut]
+        return [work.number(question.pass_number, half, halvings=question.halvings + 1) for half in cut]
 
 
 def _failed(work: Answers, question: _Question, reason: str) -> list[_Question]:

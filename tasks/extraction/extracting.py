@@ -32,6 +32,8 @@ class Extracted:
     """Questions, retries included."""
     invalid_items: int
     """Items of answers that had no text or no known label."""
+    full_answers: int = 0
+    """Answers with as many items as one may have."""
 
 
 @dataclass(kw_only=True)
@@ -85,6 +87,7 @@ class Extractor:
             chunks=answers.chunks,
             asked=answers.asked,
             invalid_items=answers.invalid,
+            full_answers=answers.full,
         )
 
     def _mentions(self, document: Document, answers: Answers) -> list[Mention]:

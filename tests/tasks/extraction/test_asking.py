@@ -79,6 +79,7 @@ async def answers_of(
     max_tokens: Callable[..., object] | None = None,
     retries: bool = True,
     text: str = TEXT,
+    max_items: int | None = None,
 ) -> Answers:
     async def enough(messages: Sequence[Message]) -> int:
         del messages
@@ -90,6 +91,7 @@ async def answers_of(
         revision="r",
         sampling=SamplingParams(max_tokens=512, seed=7),
         json_schema="{}",
+        max_items=max_items,
         passes=passes,
         overlap_characters=40,
     )
@@ -180,8 +182,29 @@ async def test_what_is_complete_in_a_broken_answer_is_kept_when_nothing_else_com
     assert found(answers) == {"word0001"}
     assert answers.answered == []
     assert {one.reason for one in answers.failed} == {"the answer was cut off before its end"}
-    smallest = min(one.end - one.start for one in answers.failed)
-    assert LEAST_CHARACTERS <= smallest < 2 * LEAST_CHARACTERS + 40
+    assert [len(some) for some in model.rounds] == [1, 2, 4, 4]  # in quarters, and these once more
+    assert len(answers.failed) == 4
+
+
+async def test_of_two_broken_answers_the_one_with_more_complete_items_is_kept() -> None:
+    two = '[{"label": "word", "text": "a"}, {"label": "word", "text": "b"}, {'
+    model = Model(lambda _, one: answered(two if len(one.messages) == 2 else "no"))
+    answers = await answers_of(model)
+    assert found(answers) == {"a", "b"}
+    assert len(answers.failed) == 4
+
+
+async def test_an_answer_as_long_as_it_may_be_is_counted() -> None:
+    first = await answers_of(Model())
+    longest = max(len(items) for items in first.items.values())
+    assert (await answers_of(Model(), max_items=longest)).full > 0
+    assert (await answers_of(Model(), max_items=longest + 1)).full == 0
+
+
+async def test_a_window_is_not_cut_into_less_than_an_entity_needs() -> None:
+    model = Model(lambda _chunk, _: answered("", "length"))
+    await answers_of(model, windows=in_one, text=TEXT[: 2 * LEAST_CHARACTERS])
+    assert [len(some) for some in model.rounds] == [1, 1]
 
 
 async def test_a_question_that_the_server_refuses_is_a_failed_window() -> None:
