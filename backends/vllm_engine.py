@@ -5,6 +5,7 @@ with it. A server survives a run that is killed: so HTTP is the default, and thi
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import anyio.to_thread
 
 from backends.base import Arrival, Hooks
 from backends.canary import Canary
-from backends.capabilities import Capabilities
+from backends.capabilities import Capabilities, at
 from backends.direct.engine import DirectEngine, engine_of_process
 from backends.direct.library import is_installed
 from backends.errors import UnknownModelError
@@ -47,6 +48,18 @@ class EngineModel:
     def name(self) -> str:
         """The name in requests, which is in their keys."""
         return self.served_name or Path(self.path).name
+
+    def context(self) -> int | None:
+        """Return how long its context will be, as far as that can be known before there is an engine."""
+        given = (self.args or {}).get("max_model_len")
+        if isinstance(given, int):
+            return given
+        try:
+            config: object = json.loads((Path(self.path) / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        length = at(config, "max_position_embeddings") or at(config, "text_config", "max_position_embeddings")
+        return length if isinstance(length, int) else None
 
 
 class VLLMEngine:
@@ -119,8 +132,8 @@ class VLLMEngine:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def capabilities(self) -> Capabilities:
-        """Say what is served; how long its context is, only once there is an engine: this makes none."""
-        length = self.engine.max_model_len
+        """Say what is served; how long its context is, where there is no engine yet, by the model's files."""
+        length = self.engine.max_model_len or await anyio.to_thread.run_sync(self.model.context)
         return Capabilities(
             version=self.engine.library.served_by,
             roots={self.model.name: self.engine.model},

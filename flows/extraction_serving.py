@@ -1,7 +1,7 @@
 """What a server says of a model that prompts depend on, remembered for when the server is not there."""
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import anyio
@@ -48,6 +48,8 @@ async def serving_of(run: Run) -> Serving | None:
         said = known
         with suppress(BackendError, TimeoutError), anyio.fail_after(PATIENCE_SECONDS):
             said = await _asked(run)
+        if said is not None and said.max_model_len is None:  # an engine that is not there yet
+            said = replace(said, max_model_len=known.max_model_len)
     if remembered and said is not None and said != known:
         await anyio.to_thread.run_sync(run.store.put, {key: encode_note(NOTE, asdict(said))})
     return said

@@ -191,3 +191,15 @@ async def test_labels_and_tokens_and_counters(engine: DirectEngine, library: Fak
         with pytest.raises(UnknownModelError):
             await backend.count_tokens(completion("a", model="other"))
     assert len(library.asked) == 1
+
+
+def test_the_context_of_an_engine_that_is_not_there_yet_is_read_from_its_model(tmp_path: Path) -> None:
+    model = EngineModel(path=str(tmp_path))
+    assert model.context() is None
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 8192}')
+    assert model.context() == 8192
+    assert EngineModel(path=str(tmp_path), args={"max_model_len": 4096}).context() == 4096
+    (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 512}}')
+    assert model.context() == 512
+    (tmp_path / "config.json").write_text("no JSON")
+    assert model.context() is None
