@@ -76,6 +76,23 @@ def test_context_is_shown_and_nothing_is_taken_from_it(
     assert set(asked_of(fake.stats())) - before
 
 
+def test_a_server_with_a_short_context_is_given_no_more_than_fits(
+    process: ICMProcess, tmp_path: Path
+) -> None:
+    documents = write_documents(tmp_path, 2, sentences=16)
+    program = oracle_program(Noise(hallucinated=0.0), documents=documents.parent / "gold.jsonl")
+    with FakeVLLMProcess(program=program, max_model_len=2300) as short:
+        place = Place(base_url=short.base_url, model="fake-model", folder=tmp_path)
+        parameters: JsonObject = {"documents": str(documents), "spec": SPEC, "chunk_tokens": 1500}
+        outcome = process.run(place, parameters, flow="extraction").require_completed()
+        statuses = short.stats()["by_status"]
+    assert outcome.summary["coverage"] == 1.0
+    assert "chunks of 1500 tokens do not fit the context" in outcome.log
+    assert set(statuses) == {"200"}
+    assert outcome.summary["cost"]["overflows"] == 0
+    assert outcome.summary["asked"] > outcome.summary["chunks"]  # halves, since its answers are short, too
+
+
 def test_entities_are_exported_whole(process: ICMProcess, place: Place, documents: Path) -> None:
     parameters = {**SMALL, "documents": str(documents), "exports": ["conll", "brat"]}
     outcome = process.run(place, parameters, flow="extraction").require_completed()
