@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -17,7 +17,14 @@ LOOP_CHARACTERS = 64
 """Blanks at the end of an answer that ran into its limit from which on it is a loop: a grammar allows blanks
 between tokens of JSON, and models fall into writing nothing else (vLLM issue 38696)."""
 
-THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+THOUGHTS = re.compile(r"^.*</think>|^\s*<think>.*", re.DOTALL)
+"""Up to the last mark of their end, be their beginning part of the answer or not; without an end, all."""
+
+MAX_BROKEN = 100
+"""Brackets that begin nothing whole, after which no more are tried: each costs a look at what follows."""
+
+LEFTOVER_ITEM = re.compile(r"""["']text["']""")
+"""In what is left of an answer when all that is whole is taken out: an item that is not."""
 
 BRACKET = re.compile(r"[{\[]")
 
@@ -44,9 +51,9 @@ class Parsed:
 def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     """Read an answer.
 
-    Prose and fences around the JSON, several blocks of it, a list without its object, one bare item, single
+    Prose and fences around the JSON, several blocks of it, a list without its object, bare items, single
     quotes and trailing commas are taken as what they mean. An answer that is broken loses what is broken and
-    nothing else.
+    nothing else, and is never taken for whole.
 
     Args:
         text: As the model wrote it.
@@ -54,55 +61,54 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
         labels: Those that exist.
     """
     text = THOUGHTS.sub("", text, count=1)
-    values = list(_values(text))
-    whole = [one for one in map(_entities_of, values) if one is not None]
-    found = _joined(whole) if whole else _complete_objects(text)
-    items = [_item(one, labels) for one in found]
+    values, rest = _decoded(text)
+    problem = _problem(values, rest, finish_reason)
+    if problem == "no JSON" and (loose := _entities_of(_loose(text))) is not None:
+        values, problem = [loose], None
+    items = [_item(one, labels) for one in _joined(values)]
     return Parsed(
         items=tuple(item for item in items if item is not None),
         invalid=sum(item is None for item in items),
-        problem=None if whole else _problem(text, finish_reason, is_json=bool(values)),
+        problem=problem,
     )
 
 
-def _joined(answers: list[list[object]]) -> list[object]:
-    """Join what stands in several blocks of one answer; a block that is there again says nothing new."""
-    distinct = [one for place, one in enumerate(answers) if one not in answers[:place]]
-    return [item for one in distinct for item in one]
-
-
-def _problem(text: str, finish_reason: str, *, is_json: bool) -> Problem:
-    if finish_reason == "length":
-        blanks = len(text) - len(text.rstrip())
-        return "whitespace loop" if blanks > LOOP_CHARACTERS else "cut off"
-    return "other JSON" if is_json else "no JSON"
-
-
-def _values(text: str) -> Iterator[object]:
-    """Yield the outermost JSON objects and lists in a text; what nearly is one where there is none."""
-    broken = False
-    found = 0
-    for value in _decoded(text):
-        if value is None:
-            broken = True
-        # Inside a broken list there are whole items; only an answer is one wherever it stands.
-        elif not broken or (isinstance(value, dict) and ENTITIES in value):
-            found += 1
-            yield value
-    if not found and (loose := _loose(text)) is not None:
-        yield loose
-
-
-def _decoded(text: str) -> Iterator[object]:
-    """Yield what each bracket that is not inside of a value before it begins; None where that is broken."""
+def _decoded(text: str) -> tuple[list[object], str]:
+    """Return the JSON objects and lists in a text, outermost only, and the text without them."""
     decoder = json.JSONDecoder()
-    place = 0
-    while (start := _next_bracket(text, place)) is not None:
+    values: list[object] = []
+    rest: list[str] = []
+    place = seen = broken = 0
+    while (start := _next_bracket(text, seen)) is not None and broken < MAX_BROKEN:
         try:
-            value, place = cast("tuple[object, int]", decoder.raw_decode(text, start))
+            value, end = cast("tuple[object, int]", decoder.raw_decode(text, start))
         except (ValueError, RecursionError):
-            value, place = None, start + 1
-        yield value
+            broken, seen = broken + 1, start + 1
+            continue
+        values.append(value)
+        rest.append(text[place:start])
+        place = seen = end
+    return values, "".join([*rest, text[place:]])
+
+
+def _problem(values: Sequence[object], rest: str, finish_reason: str) -> Problem | None:
+    """Say why an answer is not whole, from what it holds and what is left over."""
+    if finish_reason == "length" and (rest.strip(" \n\t\r`") or not values):
+        blanks = len(rest) - len(rest.rstrip())
+        return "whitespace loop" if blanks > LOOP_CHARACTERS else "cut off"
+    if LEFTOVER_ITEM.search(rest) or not values:
+        return "no JSON"
+    return None if any(_entities_of(value) is not None for value in values) else "other JSON"
+
+
+def _joined(values: Sequence[object]) -> list[object]:
+    """Return the items of all blocks of an answer; a block that is there again says nothing new."""
+    blocks: list[list[object]] = []
+    for value in values:
+        items = _entities_of(value) or []
+        if _is_item(value) or items not in blocks:
+            blocks.append(items)
+    return [item for block in blocks for item in block]
 
 
 def _loose(text: str) -> object:
@@ -123,23 +129,27 @@ def _next_bracket(text: str, place: int) -> int | None:
 
 
 def _entities_of(value: object) -> list[object] | None:
-    """Return the items of an answer that is whole; None if it is something else."""
+    """Return the items of an answer; None if it is something else."""
     if isinstance(value, dict):
-        fields = cast("dict[str, object]", value)
-        entities = fields.get(ENTITIES)
+        entities = cast("dict[str, object]", value).get(ENTITIES)
         if isinstance(entities, list):
             return cast("list[object]", entities)
-        return [fields] if {"label", "text"} <= fields.keys() else None
+        return [cast("object", value)] if _is_item(cast("object", value)) else None
     if isinstance(value, list):
         listed = cast("list[object]", value)
-        return listed if all(isinstance(one, dict) for one in listed) else None
+        if all(isinstance(one, dict) for one in listed):
+            return [item for one in listed for item in _answer_in(one)]
     return None
 
 
-def _complete_objects(text: str) -> list[object]:
-    """Return the complete items of a broken answer."""
-    values = [one for value in _decoded(text) for one in (_entities_of(value) or [])]
-    return [one for one in values if isinstance(one, dict) and "text" in one]
+def _answer_in(value: object) -> list[object]:
+    """Return the items of an answer that stands in a list, or of a list the item that stands there."""
+    entities = cast("dict[str, object]", value).get(ENTITIES)
+    return cast("list[object]", entities) if isinstance(entities, list) else [value]
+
+
+def _is_item(value: object) -> bool:
+    return isinstance(value, dict) and {"label", "text"} <= cast("dict[str, object]", value).keys()
 
 
 def _item(value: object, labels: Collection[str]) -> Item | None:
@@ -149,7 +159,7 @@ def _item(value: object, labels: Collection[str]) -> Item | None:
     label, text = fields.get("label"), fields.get("text")
     if not isinstance(label, str) or not isinstance(text, str) or not text.strip() or label not in labels:
         return None
-    return Item(label=label, text=text, attributes=_attributes(fields.get("attributes")))
+    return Item(label=label, text=_writable(text), attributes=_attributes(fields.get("attributes")))
 
 
 def _attributes(value: object) -> dict[str, str]:
@@ -167,5 +177,10 @@ def _text(value: object) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return _writable(value.strip())
     return json.dumps(value) if isinstance(value, bool | int | float) else ""
+
+
+def _writable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can say and no file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -36,6 +36,55 @@ def test_a_whole_answer_is_read_however_it_is_wrapped(text: str) -> None:
     assert read(text) == Parsed(items=(ADA, ROME))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{WHOLE}\n{WHOLE[:40]}",
+        f"[{{}}]\n{WHOLE[:60]}",
+        f"```json\n{WHOLE}\n```\nAnd: " + WHOLE[:30],
+        '{"label": "person", "text": "Ada"}\n{"label": "place", "te',
+    ],
+)
+def test_what_runs_into_its_limit_behind_something_whole_is_cut_off(text: str) -> None:
+    parsed = read(text, "length")
+    assert parsed.problem == "cut off"
+    assert (ADA in parsed.items) == ("Ada" in text)
+
+
+def test_a_broken_block_before_a_whole_one_is_asked_for_again_and_keeps_its_items() -> None:
+    broken = '[{"label": "person", "text": "Ada"}, {"label": "person", "text": }]'
+    assert read(f'{broken}\n[{{"label": "place", "text": "Rome"}}]') == Parsed(
+        items=(ADA, ROME), problem="no JSON"
+    )
+
+
+def test_an_item_that_is_said_again_on_a_line_of_its_own_is_another_one() -> None:
+    line = '{"label": "person", "text": "Ada"}'
+    assert read(f"{line}\n{line}\n{line}") == Parsed(items=(ADA, ADA, ADA))
+
+
+def test_an_answer_in_a_list_is_one() -> None:
+    assert read(f"[{WHOLE}]") == Parsed(items=(ADA, ROME))
+
+
+@pytest.mark.parametrize(
+    "text", [f"maybe {WHOLE[:-44]}]}} or so</think>{WHOLE}", f"<think>{WHOLE}</think>{WHOLE}"]
+)
+def test_what_was_only_thought_is_no_answer(text: str) -> None:
+    assert read(text) == Parsed(items=(ADA, ROME))
+
+
+def test_thoughts_without_an_end_are_no_answer() -> None:
+    assert read(f"<think>{WHOLE}", "length") == Parsed(items=(), problem="cut off")
+
+
+def test_halves_of_characters_are_replaced() -> None:
+    [item] = read('{"entities": [{"label": "person", "text": "A\\ud800da"}]}').items
+    assert item.text == "A\ufffdda"
+    [item] = read('{"entities": [{"label": "person", "text": "\\ud83d\\ude00"}]}').items
+    assert item.text == "\U0001f600"
+
+
 def test_one_bare_item_is_an_answer() -> None:
     assert read('{"label": "person", "text": "Ada"}') == Parsed(items=(ADA,))
 
