@@ -75,6 +75,8 @@ class ExtractionParameters(RunParameters):
     def _fits_together(self) -> Self:
         if bool(self.documents) == (self.text is not None):
             raise ValueError("give either documents, the path of what to read, or text")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("text is empty; give one that holds something")
         if self.min_votes > self.passes:
             raise ValueError(f"min_votes is {self.min_votes} and there are {self.passes} passes; lower it")
         size, overlap = self.chunk_size

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.extraction_parameters import ExtractionParameters
 from flows.settings import PROJECT
 from tasks.extraction.reading import Unreadable, count_documents, read_documents
-from tasks.extraction.sources import find
+from tasks.extraction.sources import KINDS, DocumentsError, find
 from tasks.extraction.spec import ExtractionSpec, SpecError, read_spec
 from tasks.extraction.values import Document
 
@@ -42,6 +42,10 @@ def open_source(parameters: ExtractionParameters) -> Source:
         DocumentsError: There is nothing to read.
     """
     if parameters.text is not None:
+        if "\n" not in parameters.text and Path(parameters.text).suffix.lower() in KINDS:
+            raise DocumentsError(
+                f"text is {parameters.text!r}, which looks like a path; give it as documents"
+            )
         digest = hashlib.sha256(parameters.text.encode(errors="surrogatepass")).hexdigest()
         name, given = "text", parameters.text
     else:

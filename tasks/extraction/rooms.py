@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from backends.errors import ContextOverflowError
 from backends.messages import Message
 from tasks.extraction.budgets import Budget
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.tokens import TURN_TOKENS, TokenCounter
 from tasks.extraction.values import Window
+
+LEAST_CHUNK_TOKENS = 16
 
 NOTHING = Window(start=0, end=0, context_start=0, context_end=0)
 
@@ -42,13 +45,27 @@ class Room:
     def chunk_tokens(self, *, context_characters: int = 0) -> int:
         """Return how many tokens a chunk may have, with all the answer that is wanted.
 
+        Where instructions and examples leave no room for that, chunk and answer share what they leave.
+
         Args:
             context_characters: Shown before and after it each; a character is a token at most, nearly always.
 
         Raises:
-            ContextOverflowError: Instructions and examples leave none.
+            ContextOverflowError: They leave none.
         """
-        return self._budget.chunk_room(self._fixed_tokens + 2 * context_characters)
+        fixed, budget = self._fixed_tokens + 2 * context_characters, self._budget
+        room = min(budget.max_prompt_tokens, budget.context - budget.max_completion_tokens) - fixed
+        room = max(room, (budget.longest_prompt - fixed) // 2)
+        if room < LEAST_CHUNK_TOKENS:
+            shown = " and context_characters" if context_characters else ""
+            raise ContextOverflowError(
+                f"instructions and examples{shown} take {fixed:,} of the {budget.longest_prompt:,} tokens that "
+                "a prompt may have, which leaves too few for a text; shorten them, raise max_prompt_tokens or "
+                "context_tokens, or serve the model with a longer context (--max-model-len)",
+                estimated_tokens=fixed + LEAST_CHUNK_TOKENS,
+                limit_tokens=budget.longest_prompt,
+            )
+        return room
 
     async def answer_tokens(self, messages: Sequence[Message]) -> int:
         """Return how long the answer to a conversation may be.

@@ -169,6 +169,8 @@ def test_a_budget_stops_it_and_what_was_answered_is_not_asked_again(
     [
         ({}, ["ParametersError", "documents"]),
         ({"documents": "nowhere"}, ["DocumentsError", "nowhere"]),
+        ({"text": " "}, ["ParametersError", "text is empty"]),
+        ({"text": "contract.txt"}, ["DocumentsError", "'contract.txt'", "give it as documents"]),
         ({"text": "a", "spec": "nothing"}, ["SpecError", "nothing"]),
         ({"text": "a", "min_votes": 2}, ["ParametersError", "min_votes"]),
         ({"text": "a", "gold": "nowhere.jsonl"}, ["GoldError", "nowhere.jsonl"]),

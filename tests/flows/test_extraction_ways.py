@@ -116,7 +116,7 @@ def test_a_spec_that_leaves_no_room_for_a_text_is_refused_before_anything_is_ask
     long = {**SPEC, "description": "Find people. " * 4000}
     failed = process.run(place, {"text": "Ada was there.", "spec": long}, flow="extraction")
     assert failed.state == "Failed"
-    one_sentence(failed.message, "ContextOverflowError", "tokens", "more than")
+    one_sentence(failed.message, "ContextOverflowError", "instructions and examples", "shorten them")
     assert asked_of(fake.stats()) == before
 
 

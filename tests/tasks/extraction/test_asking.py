@@ -71,7 +71,7 @@ async def in_one(text: str, number: int) -> list[Window]:
     return [whole(0, len(text))]
 
 
-async def answers_of(
+async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
     model: Model,
     *,
     windows: Callable[..., object] = in_quarters,
@@ -80,6 +80,7 @@ async def answers_of(
     retries: bool = True,
     text: str = TEXT,
     max_items: int | None = None,
+    overflowed: Callable[[], None] = lambda: None,
 ) -> Answers:
     async def enough(messages: Sequence[Message]) -> int:
         del messages
@@ -101,6 +102,7 @@ async def answers_of(
         windows=windows,  # pyright: ignore[reportArgumentType]
         max_tokens=max_tokens or enough,  # pyright: ignore[reportArgumentType]
         retries=retries,
+        overflowed=overflowed,
     )
     return await asker.answers(Document(id="d", text=text))
 
@@ -146,6 +148,19 @@ async def test_an_answer_that_ran_into_its_limit_is_asked_for_in_halves(spoiled:
     assert model.purposes[1] == "d: 2 again"
 
 
+async def test_every_question_of_a_pass_has_a_number_of_its_own_and_halves_stay_in_their_pass() -> None:
+    model = Model(lambda chunk, _: answered("", "length") if len(chunk) > 1000 else listing(chunk))
+    answers = await answers_of(model, windows=in_one, passes=2)
+    assert sorted(answers.windows) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert sorted(answers.items) == sorted(answers.windows)
+
+
+async def test_items_that_are_none_are_counted_in_all_answers() -> None:
+    bad = '{"entities": [{"label": "nobody", "text": "a"}, {"label": "word", "text": "b"}]}'
+    answers = await answers_of(Model(lambda _chunk, _: answered(bad)))
+    assert answers.invalid == 4
+
+
 async def test_halves_overlap_so_that_no_word_is_lost_at_the_cut() -> None:
     model = Model(lambda chunk, _: answered("", "length") if len(chunk) > 1000 else listing(chunk))
     await answers_of(model, windows=in_one)
@@ -187,7 +202,7 @@ async def test_what_is_complete_in_a_broken_answer_is_kept_when_nothing_else_com
 
 
 async def test_of_two_broken_answers_the_one_with_more_complete_items_is_kept() -> None:
-    two = '[{"label": "word", "text": "a"}, {"label": "word", "text": "b"}, {'
+    two = '[{"label": "word", "text": "a"}, {"label": "word", "text": "b"}, {"text":'
     model = Model(lambda _, one: answered(two if len(one.messages) == 2 else "no"))
     answers = await answers_of(model)
     assert found(answers) == {"a", "b"}
@@ -235,10 +250,15 @@ async def test_a_prompt_that_does_not_fit_is_cut_before_it_is_sent() -> None:
             raise ContextOverflowError(f"{tokens} tokens")
         return 512
 
-    model = Model()
-    answers = await answers_of(model, windows=in_one, max_tokens=room_for_few)
+    def overflowed() -> None:
+        nonlocal overflows
+        overflows += 1
+
+    model, overflows = Model(), 0
+    answers = await answers_of(model, windows=in_one, max_tokens=room_for_few, overflowed=overflowed)
     assert 0 < max(map(len, model.chunks)) <= 600
     assert (answers.failed, coverage(TEXT, answers.answered)) == ([], 1.0)
+    assert overflows == 3  # the whole text, and both of its halves
 
 
 async def test_a_prompt_that_never_fits_is_a_failed_window_and_nothing_is_sent() -> None:

@@ -60,5 +60,13 @@ async def test_a_chunk_has_what_instructions_context_and_answer_leave() -> None:
     measured = await room(words, max_prompt_tokens=2000, max_completion_tokens=500, context=1200)
     assert measured.chunk_tokens() == 700 - fixed
     assert measured.chunk_tokens(context_characters=50) == 600 - fixed
-    with pytest.raises(ContextOverflowError):
-        measured.chunk_tokens(context_characters=400)
+    with pytest.raises(ContextOverflowError, match="context_characters"):
+        measured.chunk_tokens(context_characters=540)
+
+
+async def test_where_a_whole_answer_leaves_no_room_chunk_and_answer_share_it() -> None:
+    words = Words()
+    fixed = await words.count_messages(about(""))
+    measured = await room(words, max_prompt_tokens=2000, max_completion_tokens=1100, context=1200)
+    assert measured.chunk_tokens() == (1100 - fixed) // 2
+    assert await measured.answer_tokens(about("word " * measured.chunk_tokens())) >= 100
