@@ -8,7 +8,7 @@ from flows.extraction_source import Source
 from flows.reports.extraction import EvaluationRow
 from flows.reports.extraction import Scores as ShownScores
 from tasks.extraction.evaluation import Evaluation, Score, Scores, evaluate
-from tasks.extraction.gold import GoldSpan, read_gold
+from tasks.extraction.gold import GoldError, GoldSpan, read_gold
 from tasks.extraction.spec import ExtractionSpec
 from tasks.extraction.values import Document, Entity
 
@@ -28,7 +28,13 @@ def load_gold(path: Path, source: Source, spec: ExtractionSpec) -> Gold:
         GoldError: They are not.
     """
     named = read_gold(path, labels=spec.label_names)
-    texts = {one.id: one.text for one in source.documents() if isinstance(one, Document) and one.id in named}
+    if not named:
+        raise GoldError(f"{path} holds no document; give one JSON object a line, with `id` and `entities`")
+    texts = {
+        one.id: one.text if one.id in named else ""  # only those are looked into
+        for one in source.documents()
+        if isinstance(one, Document)
+    }
     return read_gold(path, texts=texts, labels=spec.label_names)
 
 

@@ -59,9 +59,9 @@ class Room:
         if room < LEAST_CHUNK_TOKENS:
             shown = " and context_characters" if context_characters else ""
             raise ContextOverflowError(
-                f"instructions and examples{shown} take {fixed:,} of the {budget.longest_prompt:,} tokens that "
-                "a prompt may have, which leaves too few for a text; shorten them, raise max_prompt_tokens or "
-                "context_tokens, or serve the model with a longer context (--max-model-len)",
+                f"instructions and examples{shown} take {fixed:,} of the {budget.longest_prompt:,} tokens "
+                "that a prompt may have, too many to leave room for a text; shorten them, raise "
+                "max_prompt_tokens or context_tokens, or serve the model with a longer context",
                 estimated_tokens=fixed + LEAST_CHUNK_TOKENS,
                 limit_tokens=budget.longest_prompt,
             )

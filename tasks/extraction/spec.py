@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeVar, cast
+from typing import Annotated, Literal, Self, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tasks.extraction.folding import Folded
 from tasks.extraction.grounding import ground
 from tasks.extraction.values import Item, Window
+
+Name = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+"""One line, without blanks around it: it is shown to models, and is a label in files."""
 
 Normalizer = Literal["date", "amount", "citation", "upper", "whitespace"]
 
@@ -29,16 +32,21 @@ class _Strict(BaseModel):
 class AttributeSpec(_Strict):
     """Something that is said of an entity beside its label."""
 
-    name: str = Field(min_length=1)
+    name: Name
     description: str = ""
-    values: tuple[str, ...] = ()
+    values: tuple[Name, ...] = ()
     """What it can be; empty: any text."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _require_distinct("value", self.values)
+        return self
 
 
 class LabelSpec(_Strict):
     """One kind of entity."""
 
-    name: str = Field(min_length=1)
+    name: Name
     description: str = ""
     attributes: tuple[AttributeSpec, ...] = ()
     normalizer: Normalizer | None = None
@@ -144,7 +152,7 @@ def _read_file(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise SpecError(f"{path} is no spec that can be read: {reason}; give YAML or JSON") from error
 

@@ -34,6 +34,10 @@ def example(text: str, *entities: dict[str, Any]) -> dict[str, Any]:
     return changed(examples=[{"text": text, "entities": list(entities)}])
 
 
+def with_values(*values: str) -> dict[str, Any]:
+    return changed(labels=[{"name": "a", "attributes": [{"name": "b", "values": values}]}], examples=[])
+
+
 def ada(**attributes: str) -> dict[str, Any]:
     return {"label": "person", "text": "Ada", "attributes": attributes}
 
@@ -53,6 +57,9 @@ def test_a_file_says_the_same_as_the_spec_itself(tmp_path: Path, ending: str) ->
         (changed(labels=[]), ["labels"]),
         (changed(labels=[{"name": "person"}, {"name": "person"}]), ["'person'", "2 times"]),
         (changed(colour="red"), ["colour"]),
+        (changed(labels=[{"name": " "}]), ["labels.0.name"]),
+        (changed(labels=[{"name": "two\nlines"}]), ["labels.0.name"]),
+        (with_values("c", "c"), ["'c'", "2 times"]),
         (changed(labels=[{"name": "person", "normalizer": "magic"}]), ["normalizer", "'date'"]),
         (example("Ada", {"label": "animal", "text": "Ada"}), ["example 1", "'animal'", "person"]),
         (example("Ada", ada(age="3")), ["example 1", "'age'"]),
@@ -70,7 +77,7 @@ def test_what_does_not_fit_is_one_sentence(given: dict[str, Any], words: list[st
         assert word in message
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: [", b"{"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: [", b"{", b"[" * 100_000])
 def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "spec.json"
     path.write_bytes(content)
