@@ -17,7 +17,7 @@ from tasks.ask import AskEach
 from tasks.extraction.asking import Asker, Settings
 from tasks.extraction.budgets import Budget, fitted
 from tasks.extraction.chat_template import TokenizerError
-from tasks.extraction.chunking import split
+from tasks.extraction.chunking import shift_of, split
 from tasks.extraction.citations import LABELS, cite
 from tasks.extraction.extracting import Extracted, Extractor
 from tasks.extraction.prompting import Prompting
@@ -116,7 +116,7 @@ def _overlap_characters(parameters: ExtractionParameters) -> int:
 def _cutter(
     parameters: ExtractionParameters, room: Room, counter: TokenCounter
 ) -> Callable[[str, int], Awaitable[Sequence[Window]]]:
-    """Return what cuts a text for a pass; every second pass is cut elsewhere."""
+    """Return what cuts a text for a pass; each pass cuts elsewhere."""
     size, overlap = parameters.chunk_size
     context = parameters.context_characters
     in_tokens = parameters.chunk_characters is None
@@ -126,7 +126,7 @@ def _cutter(
     cut = partial(split, size=size, overlap=overlap, counter=counter if in_tokens else None, context=context)
 
     async def windows(text: str, number: int) -> Sequence[Window]:
-        return await cut(text, shifted=number % 2 == 1)
+        return await cut(text, shift=shift_of(number))
 
     return windows
 

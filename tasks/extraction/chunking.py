@@ -17,6 +17,9 @@ from tasks.extraction.values import Window
 
 TAIL = 0.25
 """Of a window: where its end is looked for. A better place before that costs more than it is worth."""
+SHIFTED_TAIL = 0.05
+"""Likewise of a window of a shifted pass. With the same tail as the others, passes meet at the next ends of
+paragraphs and have most borders in common from there on."""
 LOOK_AHEAD = 64
 """Characters beyond a possible end that tell whether a sentence ends there."""
 SNAP_CHARACTERS = 16
@@ -42,18 +45,18 @@ async def split(
     counter: TokenCounter | None = None,
     context: int = 0,
     balanced: bool = True,
-    shifted: bool = False,
+    shift: float = 0.0,
 ) -> list[Window]:
     """Split a text into windows, in order, that hold all of it but blanks.
 
     Every window has at most `size` tokens, counted of its text by itself, unless a single character has more.
     It shares at most `overlap` with the next, by the document's tokens, and about as much where words allow:
     what is shorter than the overlap is whole in one of two neighbours. A window begins and ends with a word,
-    in the last quarter of what it may hold: behind a paragraph if one ends there, else a line, a sentence, a
-    word, and never inside a citation, a section number, a date or a name with abbreviations, unless that is
-    longer than a window. It may begin inside one that is whole in the window before. In a script without
-    blanks a dictionary tells the words. The same arguments give the same windows, and the text of a window
-    gives one.
+    in the last quarter of what it may hold, or the last twentieth if it is shifted: behind a paragraph if one
+    ends there, else a line, a sentence, a word, and never inside a citation, a section number, a date or a
+    name with abbreviations, unless that is longer than a window. It may begin inside one that is whole in the
+    window before. In a script without blanks a dictionary tells the words. The same arguments give the same
+    windows, and the text of a window gives one.
 
     Args:
         text: Of the document.
@@ -63,22 +66,37 @@ async def split(
         context: How many characters before and behind a window are shown with it, to the nearest word.
         balanced: Windows are about alike, rather than full and the last one short. They are as few as
             `chunk_count` says where words end at the right places, and some more where they do not.
-        shifted: The first window is half a step shorter, so that the others lie across the borders of those
-            of another pass. A text that is one window stays so.
+        shift: The first window is shorter by this part of a step, from 0 up to 1, so that the others lie
+            across the borders of those of another pass. A text that is one window stays so.
 
     Raises:
-        ValueError: The overlap is negative or not smaller than the size, or the context is negative.
+        ValueError: The overlap is negative or not smaller than the size, the context is negative, or the
+            shift is not a part of a step.
         BackendError: The counter's server cannot be asked.
     """
     chunk_count(1, size, overlap)
     if context < 0:
         raise ValueError(f"a context of {context} characters; give 0 or more")
+    if not 0 <= shift < 1:
+        raise ValueError(f"a shift of {shift} steps; give 0 or more, and less than 1")
     if not text.strip():
         return []
     layout = await anyio.to_thread.run_sync(_Layout.of, text)
     ruler = await ruler_for(text, counter)
-    cutter = _Cutter(layout, ruler, counter, size, overlap, balanced=balanced, shifted=shifted)
+    cutter = _Cutter(layout, ruler, counter, size, overlap, balanced=balanced, shift=shift)
     return [_with_context(layout, start, end, context) for start, end in await cutter.windows()]
+
+
+def shift_of(pass_number: int) -> float:
+    """Say by what part of a step a pass is shifted, so that it crosses the borders of all before it.
+
+    0, 1/2, 1/4, 3/4, 1/8, ...: as far from all others as can be, however many follow (van der Corput).
+    """
+    shift, part = 0.0, 0.5
+    while pass_number:
+        shift += part * (pass_number & 1)
+        pass_number, part = pass_number >> 1, part / 2
+    return shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +227,7 @@ class _Cutter:
         overlap: int,
         *,
         balanced: bool,
-        shifted: bool,
+        shift: float,
     ) -> None:
         self._layout = layout
         self._ruler = ruler
@@ -217,7 +235,8 @@ class _Cutter:
         self._size = size
         self._overlap = overlap
         self._balanced = balanced
-        self._shifted = shifted
+        self._shift = shift
+        self._tail = SHIFTED_TAIL if shift else TAIL
 
     async def windows(self) -> list[tuple[int, int]]:
         windows = list[tuple[int, int]]()
@@ -239,14 +258,14 @@ class _Cutter:
         if rest <= self._size * (1 + ruler.slack) + 8 and await self._count(start, layout.end) <= self._size:
             return layout.end
         room = self._aim(rest)
-        if self._shifted and is_first:
-            room = (room + self._overlap + 1) // 2
+        if is_first:
+            room -= int((room - self._overlap) * self._shift)
         limit = ruler.place(ruler.length(start) + self._size)
         while True:
             high = max(ruler.place(ruler.length(start) + room), start + 1)
             if high <= floor:
                 return floor
-            low = ruler.place(ruler.length(start) + int(room * (1 - TAIL)))
+            low = ruler.place(ruler.length(start) + int(room * (1 - self._tail)))
             end = layout.cut(low, high, max(floor, start), limit)
             tokens = await self._count(start, end)
             if tokens <= self._size or end == start + 1:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.extraction.budgets import balanced_size, chunk_count
-from tasks.extraction.chunking import split
+from tasks.extraction.chunking import shift_of, split
 from tasks.extraction.tokens import LocalCounter, TokenCounter
 from tasks.extraction.unbroken import kept_together
 from tasks.extraction.values import Window
@@ -42,17 +42,17 @@ def cuts_a_word(text: str, place: int) -> bool:
     return 0 < place < len(text) and not any(one.isspace() or "\u0e00" <= one < "\uac00" for one in around)
 
 
-@given(texts, sizes, st.booleans(), st.booleans())
-@example("x" * 500, (7, 6), True, False)
-@example(" \n ", (5, 1), True, False)
+@given(texts, sizes, st.booleans(), st.sampled_from([0.0, 0.5, 0.25, 0.99]))
+@example("x" * 500, (7, 6), True, 0.0)
+@example(" \n ", (5, 1), True, 0.0)
 async def test_what_windows_in_characters_always_are(
     text: str,
     size: tuple[int, int],
     balanced: bool,  # noqa: FBT001
-    shifted: bool,  # noqa: FBT001
+    shift: float,
 ) -> None:
     limit, overlap = size
-    windows = await split(text, size=limit, overlap=overlap, balanced=balanced, shifted=shifted)
+    windows = await split(text, size=limit, overlap=overlap, balanced=balanced, shift=shift)
 
     covered = set(itertools.chain.from_iterable(range(*span) for span in spans(windows)))
     assert covered >= {place for place, letter in enumerate(text) if not letter.isspace()}
@@ -69,9 +69,9 @@ async def test_what_windows_in_characters_always_are(
         if cuts_a_word(text, window.end):  # then it holds a part of one word, and nothing else that is new
             new = max(window.start, windows[number - 1].end if number else 0)
             assert all(cuts_a_word(text, place) for place in range(new + 1, window.end))
-    assert windows == await split(text, size=limit, overlap=overlap, balanced=balanced, shifted=shifted)
+    assert windows == await split(text, size=limit, overlap=overlap, balanced=balanced, shift=shift)
     for part in shown(text, windows):
-        assert spans(await split(part, size=limit, overlap=overlap, shifted=shifted)) == [(0, len(part))]
+        assert spans(await split(part, size=limit, overlap=overlap, shift=shift)) == [(0, len(part))]
 
 
 @given(texts, st.integers(4, 60), st.data())
@@ -226,13 +226,35 @@ async def test_a_text_without_blanks_is_cut_to_size() -> None:
 async def test_a_shifted_grid_crosses_the_borders_of_the_other() -> None:
     text = SPOKEN * 30
     first = await split(text, size=1_000, overlap=100)
-    second = await split(text, size=1_000, overlap=100, shifted=True)
+    second = await split(text, size=1_000, overlap=100, shift=0.5)
 
     assert abs(second[0].end - (first[0].end + 100) / 2) < 150
     borders = [window.end for window in first[:-1]]
     away = [min(abs(window.end - border) for border in borders) for window in second[:-1]]
     assert sum(away) / len(away) > 150
-    assert await split(SPOKEN, size=1_000, shifted=True) == await split(SPOKEN, size=1_000)
+    assert await split(SPOKEN, size=1_000, shift=0.5) == await split(SPOKEN, size=1_000)
+
+
+async def test_each_pass_has_borders_of_its_own_though_all_like_the_ends_of_paragraphs() -> None:
+    dice = random.Random(0)
+    paragraphs = ["A word, and more of them. " * dice.randint(2, 14) for _ in range(400)]
+    text = "\n\n".join(paragraph.strip() for paragraph in paragraphs)
+    borders = [
+        {window.end for window in await split(text, size=1_000, overlap=200, shift=shift_of(number))}
+        for number in range(4)
+    ]
+    assert len(borders[0]) > 60
+    assert all(len(one & other) < 20 for one, other in itertools.combinations(borders, 2))
+
+
+def test_passes_are_shifted_as_far_from_one_another_as_can_be() -> None:
+    assert [shift_of(number) for number in range(6)] == [0, 0.5, 0.25, 0.75, 0.125, 0.625]
+
+
+@pytest.mark.parametrize("shift", [-0.1, 1.0])
+async def test_a_shift_is_a_part_of_a_step(shift: float) -> None:
+    with pytest.raises(ValueError, match=f"a shift of {shift} steps; give 0 or more"):
+        await split("a b", size=2, shift=shift)
 
 
 async def test_context_is_whole_words_around_a_window() -> None:
