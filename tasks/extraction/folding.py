@@ -10,6 +10,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,7 @@ _BLANKS: Final = re.compile(rf"(\s)[\s{_DROPPED}]+")
 _BROKEN_WORD: Final = re.compile(
     r"(?:(?<=[^\W\d_])|(?<=[\u0300-\u036f]))[-\u00ad\u2010\u2011][^\S\r\n]*\r?\n\s*(?=[^\W\d_])"
 )
+_AROUND_WORDS: Final = ".,;:!?()[]{}'\"-/"
 _HANGUL: Final = range(0xAC00, 0xD7A4)
 
 
@@ -107,19 +109,31 @@ def wording(text: str) -> Wording:
     return Wording(folded[start:end], original[start:end])
 
 
+def bare_word(word: str) -> str:
+    """Return a word without the points around it."""
+    return word.strip(_AROUND_WORDS)
+
+
+def without_marks(text: str) -> str:
+    """Return a folded text without accents."""
+    return text if text.isascii() else "".join(one for one in text if not unicodedata.combining(one))
+
+
 class Folded:
     """A text, folded, and where in the original each of its characters stands.
 
     Takes 5 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
     """
 
-    __slots__ = ("_origins", "original", "splits", "text")
+    __slots__ = ("_origins", "_part", "_words", "original", "splits", "text")
 
     def __init__(self, original: str) -> None:
         self.original: Final = original
         self.text: Final = fold(original)
         self.splits: Final = bytearray(len(self.text))
         """What is known of whether a word goes on before each character; `occurrences` fills it in."""
+        self._words: frozenset[str] | None = None
+        self._part: tuple[int, int, str, Sequence[int]] | None = None
         self._origins = array("i", _origins(original).tobytes())  # gives out single numbers faster than numpy
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
@@ -140,6 +154,25 @@ class Folded:
         """Return a part of the folded text with what its letters were."""
         origins = self._origins[start:end]
         return Wording(self.text[start:end], "".join([self.original[origin] for origin in origins]))
+
+    @property
+    def words(self) -> frozenset[str]:
+        """All words, without the points around them."""
+        if self._words is None:
+            self._words = frozenset(map(bare_word, self.text.split()))
+        return self._words
+
+    def without_marks(self, start: int, end: int) -> tuple[str, Sequence[int]]:
+        """Return a part of the folded text without accents, and where its characters stand; the end, too."""
+        if self._part is None or self._part[:2] != (start, end):
+            text = self.text[start:end]
+            kept = (
+                range(start, end + 1)
+                if text.isascii()
+                else [*(at for at, one in enumerate(text, start) if not unicodedata.combining(one)), end]
+            )
+            self._part = (start, end, without_marks(text), kept)
+        return self._part[2:]
 
     def folded_offset(self, offset: int) -> int:
         """Return the first folded character that comes from `offset` of the original or from behind it."""

@@ -44,7 +44,7 @@ _PARTY: Final = re.compile(r"(?:er|or|ee)$")
 _IDEOGRAPHIC: Final = re.compile(
     "[\u3005-\u3007\u3021-\u318f\u31f0-\u31ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
-_NEGATIONS: Final = frozenset({"no", "not", "non", "nor", "não", "nao", "ni", "ne"})
+NEGATIONS: Final = frozenset({"no", "not", "non", "nor", "não", "nao", "ni", "ne"})
 
 _Case = Literal["small", "capital", "capitals"]
 
@@ -114,7 +114,7 @@ def _is_article(word: _Word) -> bool:
         word.case == "small"
         and len(word.text) <= _SHORT
         and word.text.isalpha()
-        and word.text not in _NEGATIONS
+        and word.text not in NEGATIONS
     )
 
 
@@ -126,24 +126,24 @@ def _same_word(word: str, other: str, case: _Case) -> bool:
         return word == other or bare in {word, other}
     if not bare or not other_bare:
         return len(bare) + len(other_bare) == 1  # _same_numbers has seen that it is a stray letter
-    if _names_another(bare, other_bare):
+    if names_another(bare, other_bare):
         return False
     edits = OSA.distance(word, other)
     length = max(len(word), len(other))
     if length <= _SHORT:
         return edits == 1 and _may_differ(word, other, case)
-    if _starts_otherwise(bare, other_bare):
+    if starts_otherwise(bare, other_bare):
         return False
-    return edits <= 1 or (edits <= _MOST_SLIPS and length > _MEDIUM and _is_scattered(word, other))
+    return edits <= 1 or (edits <= _MOST_SLIPS and length > _MEDIUM and is_scattered(word, other))
 
 
-def _is_scattered(word: str, other: str) -> bool:
+def is_scattered(word: str, other: str) -> bool:
     """Say whether two words differ in places far apart, and not by a part as solvent and insolvent do."""
     places = [edit.src_pos for edit in Levenshtein.editops(word, other)]
     return max(places) - min(places) > _SHORT
 
 
-def _names_another(word: str, other: str) -> bool:
+def names_another(word: str, other: str) -> bool:
     """Say whether two words that differ are two numerals, ideographs or parties to one contract."""
     if _ROMAN.fullmatch(other):
         return True
@@ -161,7 +161,7 @@ def _may_differ(word: str, other: str, case: _Case) -> bool:
     )
 
 
-def _starts_otherwise(word: str, other: str) -> bool:
+def starts_otherwise(word: str, other: str) -> bool:
     """Say whether medium words differ by their first letters alone, as million and billion."""
     return len(word) == len(other) <= _MEDIUM and word[0] != other[0] and sorted(word) != sorted(other)
 
@@ -235,14 +235,14 @@ def _is_no_date(word: str, other: str) -> bool:
     """Say whether a digit is lost, doubled or swapped so that no date is left: 24/80/2001, 24/08/201."""
     word, other = word.strip(_AROUND_DATES), other.strip(_AROUND_DATES)
     return (
-        _is_date(other)
-        and not _is_date(word)
+        is_date(other)
+        and not is_date(word)
         and OSA.distance(word, other) == 1
         and (len(word) != len(other) or sorted(word) == sorted(other))
     )
 
 
-def _is_date(word: str) -> bool:
+def is_date(word: str) -> bool:
     found = _DATE.fullmatch(word)
     if not found:
         return False

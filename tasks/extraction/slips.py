@@ -1,6 +1,6 @@
 """What a text that stands nowhere in a document may be a slip for: spans that are nearly the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,14 +8,16 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
 from tasks.extraction.chains import Span
-from tasks.extraction.folding import Folded, Wording
+from tasks.extraction.folding import Folded, Wording, bare_word, without_marks
 from tasks.extraction.likeness import is_slip
+from tasks.extraction.nearness import differences, edits, is_near, most_edits
 from tasks.extraction.occurrences import occurrences, splits_word
 
 CUTOFF: Final = 88.0
 """How alike a text and a span have to be, of 100."""
 
-_ROUGH_CUTOFF: Final = 75.0
+_NEAR_CUTOFF: Final = 72.0
+_ROUGH_CUTOFF: Final = 70.0
 """Before the span's ends are moved to those of words."""
 _SHORTEST: Final = 4
 _LONGEST_WHOLE: Final = 256
@@ -48,19 +50,47 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
     text = item.text
     if len(text) < _SHORTEST:
         return
-    hay = source.text[start:end]
+    hay, places = source.without_marks(start, end)
+    needle = without_marks(text)
+    others: list[tuple[int, Span]] = []
+    near: list[tuple[int, Span, Slip]] = []
     for _ in range(_MOST_TRIES):
-        rough = _roughly(text, hay)
+        rough = _roughly(needle, hay)
         if rough is None:
-            return
+            break
         first, last = rough
-        found = _snapped(text, source, (start + first, start + last), (start, end))
+        found = _snapped(text, source, (places[first], places[last]), (start, end))
         if found:
             span, score = found
             wording = source.wording(*span)
-            if is_slip(item, wording):
-                yield Slip(occurrences(wording.text, source, start, end) or [span], score)
+            slip = Slip(occurrences(wording.text, source, start, end) or [span], score)
+            if score * 100 >= CUTOFF and is_slip(item, wording):
+                yield slip
+            elif is_near(item, wording):
+                near.append((edits(text, wording.text), span, slip))
+            else:
+                others.append((edits(text, wording.text), span))
         hay = hay[:first] + _TRIED * (last - first) + hay[last:]
+    if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item, lone, source):
+        yield lone
+
+
+def _lone(item: Wording, near: Sequence[tuple[int, Span, Slip]], others: Sequence[tuple[int, Span]]) -> Slip | None:
+    """Return the nearest if nothing else is as near or nearly so."""
+    away, span, slip = min(near, key=lambda one: one[0])
+    wordings = set(slip.spans)
+    rivals = [one for one in (*((n, s) for n, s, _ in near), *others) if one[1] not in wordings]
+    too_near = max(away, min(away + 1, most_edits(item.text)))
+    if any(n <= too_near and not (s[0] < span[1] and span[0] < s[1]) for n, s in rivals):
+        return None
+    return slip
+
+
+def _stands_elsewhere(item: Wording, slip: Slip, source: Folded) -> bool:
+    """Say whether the words in which a text differs stand in the document, which has the other entity then."""
+    span = source.text[slice(*slip.spans[0])]
+    told = [word for some, _ in differences(item.text.split(), span.split()) for word in some]
+    return any(bare in source.words for word in told if len(bare := bare_word(word)) > 1)
 
 
 def _roughly(text: str, hay: str) -> Span | None:
@@ -76,7 +106,7 @@ def _roughly(text: str, hay: str) -> Span | None:
 
 def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span, float] | None:
     """Return the span from word to word around a rough one that is most alike, if it is alike enough."""
-    best, best_score = None, CUTOFF
+    best, best_score = None, _NEAR_CUTOFF
     ends = _word_limits(source, rough[1], within, beside=-1)
     for start in _word_limits(source, rough[0], within, beside=0):
         for end in ends:
@@ -89,6 +119,9 @@ def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span
 def _score(text: str, span: str, at_least: float) -> float:
     """Return how alike two texts are, of 100, or 0; two letters that are swapped count as one."""
     score = fuzz.ratio(text, span, score_cutoff=at_least)
+    if not score and not span.isascii():
+        score = fuzz.ratio(without_marks(text), without_marks(span), score_cutoff=at_least)
+        score = min(score, CUTOFF - 1)
     if (
         not score
         and len(text) == len(span)

@@ -1,0 +1,185 @@
+"""Which differences are too many for certainty, and still no sign that another entity is meant.
+
+Where a text stands nowhere in a document and one place alone is near, two edits in a name, letters that a
+scanner takes for digits and numbers that cannot be are more likely slips than another name or number. A number
+that could be one remains another one.
+"""
+
+import re
+from collections.abc import Container, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from rapidfuzz.distance import OSA, Levenshtein
+
+from tasks.extraction.folding import Wording, without_marks
+from tasks.extraction.likeness import NEGATIONS, is_date, is_scattered, names_another, starts_otherwise
+
+SHORTEST: Final = 5
+"""Characters in which one edit may be a slip."""
+_TWO_EDITS: Final = 8
+"""Characters in which two may be."""
+_LONG_WORD: Final = 7
+_SHORT_WORD: Final = 3
+
+_SCANNED: Final = (("rn", "m"), ("cl", "d"), ("vv", "w"))
+_AS_LETTERS: Final = str.maketrans("01i58", "ollsb")
+_AS_DIGITS: Final = str.maketrans("olisb", "01158")
+_DIGIT: Final = re.compile(r"\d")
+_DECIMALS: Final = re.compile(r"(?<=\d[.,])\d{1,2}(?![.,]?\d)")
+_LOST_DIGIT: Final = re.compile(r"(?<=\d)[olisb](?![a-z])|(?<![a-z])[olisb](?=\d)|(?<=\d)[olisb](?=[.,/-]|[olisb]*\d)")
+_LETTER_WITHIN: Final = re.compile(r"(?<=\d)[a-z](?=\d)")
+_THOUSANDS: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,]\d{3})+(?![\d.,]*\d)")
+_POINT: Final = re.compile(r"[.,]\d|\d[.,](?=\w)")
+_YEAR: Final = re.compile(r"(?<=\d[./-])(?:1[5-9]\d\d|20\d\d|2100)(?!\w)")
+_SLASHED: Final = re.compile(r"[./-]\d+(?!\w)")
+_BROKEN: Final = (
+    re.compile(r"\d[./,-]{2,}\d"),  # a number without one of its parts
+    re.compile(r"(?<![\d./,-])0\d{2,}"),  # a zero in front
+    re.compile(r"\d[a-z]\d"),
+)
+_AROUND: Final = ".,;:()"
+_TELLING: Final = 5
+_FEW_DIGITS: Final = 2
+_FAR: Final = 3
+_ANCHOR: Final = 6
+_MEDIUM_WORD: Final = 6
+_SIDE: Final = re.compile("n[o0]rt|s[o0]ut|east|west|[o0]este|leste")
+_SMALL: Final = re.compile(r"(?<!\S)[^\W\d_]{2,3}(?!\S)")
+
+
+def edits(item: str, span: str) -> int:
+    """Count the edits between two folded texts, accents and what a scanner mistakes aside."""
+    if item == span:
+        return 0
+    return OSA.distance(scanned(item), scanned(span), score_cutoff=_FAR)
+
+
+def most_edits(text: str) -> int:
+    """Return how many edits a text may be away from a span."""
+    return 0 if len(text) < SHORTEST else 1 if len(text) < _TWO_EDITS else 2
+
+
+def is_near(item: Wording, span: Wording) -> bool:
+    """Say whether a text may be meant to be the only span of a document that is near."""
+    if edits(item.text, span.text) > most_edits(item.text):
+        return False
+    small = _small_words(span)
+    words, others = item.text.split(), span.text.split()
+    parts = list(differences(words, others))
+    anchored = sum(map(len, others)) - sum(len(word) for _, wanted in parts for word in wanted) >= _ANCHOR
+    return all(_near(some, wanted, small, anchored=anchored and len(parts) == 1) for some, wanted in parts)
+
+
+def _small_words(span: Wording) -> frozenset[str]:
+    """Return the short words without capitals, as articles are."""
+    return frozenset(
+        word.group()
+        for word in _SMALL.finditer(span.text)
+        if span.original[word.start() : word.end()].islower() and word.group() not in NEGATIONS
+    )
+
+
+@lru_cache(maxsize=4_096)
+def scanned(text: str) -> str:
+    """Return a text without what a scanner mistakes."""
+    for two, one in _SCANNED:
+        text = text.replace(two, one)
+    return without_marks(text).translate(_AS_LETTERS)
+
+
+def differences(words: Sequence[str], others: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield what stands between words that are equal in both."""
+    at, other_at = 0, 0
+    for block in Levenshtein.editops(words, others).as_matching_blocks():
+        if block.a > at or block.b > other_at:
+            yield list(words[at : block.a]), list(others[other_at : block.b])
+        at, other_at = block.a + block.size, block.b + block.size
+
+
+def _near(some: list[str], others: list[str], small: Container[str], *, anchored: bool) -> bool:
+    joined, other = " ".join(some), " ".join(others)
+    if not some or not others:
+        return False
+    if _DIGIT.search(other):
+        return _near_number(joined, other)
+    if len(some) == len(others) and all(
+        _near_word(word, wanted, anchored=anchored) or (wanted in small and _is_slipped(word, wanted))
+        for word, wanted in zip(some, others, strict=True)
+    ):
+        return True
+    return len(some) + len(others) > 2 and _near_word(_bare(joined), _bare(other), anchored=anchored)
+
+
+def _near_word(word: str, other: str, *, anchored: bool = False) -> bool:
+    word, other = scanned(_bare(word)), scanned(_bare(other))
+    if word == other:
+        return True
+    if names_another(word, other) or starts_otherwise(word, other):
+        return False
+    edits = OSA.distance(word, other)
+    length = max(len(word), len(other))
+    if length <= _SHORT_WORD:
+        return False
+    if edits <= 1:
+        return edits == 1
+    if edits > 2 or word[0] != other[0] or _names_side(word) != _names_side(other):
+        return False
+    if anchored and length >= _MEDIUM_WORD and abs(len(word) - len(other)) < 2:
+        return True
+    return length > _LONG_WORD and is_scattered(word, other)
+
+
+def _names_side(word: str) -> frozenset[str]:
+    return frozenset(_SIDE.findall(word))
+
+
+def _is_slipped(word: str, other: str) -> bool:
+    return word.isalpha() and OSA.distance(scanned(word), scanned(other)) <= 1
+
+
+def _near_number(text: str, other: str) -> bool:
+    text, other = _with_digits(text), _with_digits(other)
+    digits, other_digits = ("".join(_DIGIT.findall(one)) for one in (text, other))
+    letters, other_letters = ("".join(filter(str.isalpha, one)) for one in (text, other))
+    if digits == other_digits:
+        told = len(digits) >= _TELLING
+        same = _DECIMALS.findall(text) == _DECIMALS.findall(other)
+        return (same or told) and _near_letters(letters, other_letters, told=told)
+    if not is_broken(text, other):
+        return False
+    return _near_letters(_LETTER_WITHIN.sub("", letters), other_letters, told=True)
+
+
+def _near_letters(letters: str, others: str, *, told: bool) -> bool:
+    return letters == others or (told and OSA.distance(letters, others) <= 1) or _near_word(letters, others)
+
+
+def _with_digits(text: str) -> str:
+    """Return a text with digits for the letters among digits that a scanner takes for them."""
+    return " ".join(
+        _LOST_DIGIT.sub(lambda found: found.group().translate(_AS_DIGITS), word)
+        if len(_DIGIT.findall(word)) >= _FEW_DIGITS
+        else word
+        for word in text.split(" ")
+    )
+
+
+def is_broken(text: str, other: str) -> bool:
+    """Say whether a text has a number that cannot be one, where another text has one that can."""
+    words, others = text.split(), other.split()
+    return (
+        any(_is_no_date(word, date) for word in words for date in others)
+        or any(rule.search(text) and not rule.search(other) for rule in _BROKEN)
+        or (_THOUSANDS.search(other) is not None and _THOUSANDS.search(text) is None and _POINT.search(text) is not None)
+        or (_YEAR.search(other) is not None and _SLASHED.search(text) is not None and _YEAR.search(text) is None)
+    )
+
+
+def _is_no_date(word: str, other: str) -> bool:
+    word, other = word.strip(_AROUND), other.strip(_AROUND)
+    return is_date(other) and not (is_date(word) and _YEAR.search(word))
+
+
+def _bare(word: str) -> str:
+    return "".join(filter(str.isalnum, word))
