@@ -36,6 +36,7 @@ _BROKEN_WORD: Final = re.compile(
     r"(?:(?<=[^\W\d_])|(?<=[\u0300-\u036f]))[-\u00ad\u2010\u2011][^\S\r\n]*\r?\n\s*(?=[^\W\d_])"
 )
 _AROUND_WORDS: Final = ".,;:!?()[]{}'\"-/"
+_MARKS: Final = re.compile("[\u0300-\u036f]")
 _HANGUL: Final = range(0xAC00, 0xD7A4)
 
 
@@ -116,7 +117,7 @@ def bare_word(word: str) -> str:
 
 def without_marks(text: str) -> str:
     """Return a folded text without accents."""
-    return text if text.isascii() else "".join(one for one in text if not unicodedata.combining(one))
+    return text if text.isascii() else _MARKS.sub("", text)
 
 
 class Folded:
@@ -166,11 +167,10 @@ class Folded:
         """Return a part of the folded text without accents, and where its characters stand; the end, too."""
         if self._part is None or self._part[:2] != (start, end):
             text = self.text[start:end]
-            kept = (
-                range(start, end + 1)
-                if text.isascii()
-                else [*(at for at, one in enumerate(text, start) if not unicodedata.combining(one)), end]
-            )
+            marks = [found.start() for found in _MARKS.finditer(text)]
+            kept = range(start, end + 1)
+            if marks:
+                kept = np.delete(np.arange(start, end + 1), marks).tolist()
             self._part = (start, end, without_marks(text), kept)
         return self._part[2:]
 

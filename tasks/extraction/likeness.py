@@ -182,7 +182,7 @@ def _same_numbers(text: str, span: str) -> bool:
     """
     if not any(map(str.isdecimal, span)):
         return not any(map(str.isdecimal, text))
-    if _has_suffix(text, span) or _has_suffix(span, text):
+    if has_suffix(text, span) or has_suffix(span, text):
         return False
     plain, other_plain = _plain(text), _plain(span)
     if _has_same_digits(text, span) or _has_same_digits(plain, other_plain):
@@ -208,7 +208,7 @@ def _cuts(text: str) -> tuple[str, frozenset[int]]:
     return digits, frozenset(cuts)
 
 
-def _has_suffix(text: str, other: str) -> bool:
+def has_suffix(text: str, other: str) -> bool:
     """Say whether a word is a number of the other text with one more letter, as 144A beside 144."""
     if _bare(text) == _bare(other):  # the letter is there, behind a blank
         return False

@@ -13,7 +13,7 @@ from typing import Final
 from rapidfuzz.distance import OSA, Levenshtein
 
 from tasks.extraction.folding import Wording, without_marks
-from tasks.extraction.likeness import NEGATIONS, is_date, is_scattered, names_another, starts_otherwise
+from tasks.extraction.likeness import NEGATIONS, has_suffix, is_date, is_scattered, names_another, starts_otherwise
 
 SHORTEST: Final = 5
 """Characters in which one edit may be a slip."""
@@ -38,12 +38,17 @@ _BROKEN: Final = (
     re.compile(r"(?<![\d./,-])0\d{2,}"),  # a zero in front
     re.compile(r"\d[a-z]\d"),
 )
+_DIGITS: Final = re.compile(r"\d+")
+_AMOUNT: Final = re.compile(r"[$€£¥%]|\d[.,]\d")
+_IS_YEAR: Final = re.compile(r"1[5-9]\d\d|20\d\d|2100")
 _AROUND: Final = ".,;:()"
-_TELLING: Final = 5
+_TELLING: Final = 4
+_IDENTIFYING: Final = 4
 _FEW_DIGITS: Final = 2
 _FAR: Final = 3
-_ANCHOR: Final = 6
+_MANY: Final = 2
 _MEDIUM_WORD: Final = 6
+_SIZE: Final = re.compile("ll[lh]?[o0]?(?:ns?|[o0]es|a[o0])$")  # million, milhões, as scanned
 _SIDE: Final = re.compile("n[o0]rt|s[o0]ut|east|west|[o0]este|leste")
 _SMALL: Final = re.compile(r"(?<!\S)[^\W\d_]{2,3}(?!\S)")
 
@@ -64,11 +69,16 @@ def is_near(item: Wording, span: Wording) -> bool:
     """Say whether a text may be meant to be the only span of a document that is near."""
     if edits(item.text, span.text) > most_edits(item.text):
         return False
+    if has_suffix(item.text, span.text) or has_suffix(span.text, item.text):
+        return False
     small = _small_words(span)
     words, others = item.text.split(), span.text.split()
+    if not any(map(str.isalpha, span.text)) and not is_broken(item.text, span.text):
+        return False  # a bare number is another one
     parts = list(differences(words, others))
-    anchored = sum(map(len, others)) - sum(len(word) for _, wanted in parts for word in wanted) >= _ANCHOR
-    return all(_near(some, wanted, small, anchored=anchored and len(parts) == 1) for some, wanted in parts)
+    equal = [word for word in others if word in words and len(word) > _SHORT_WORD]
+    anchors = (bool(equal) + (len(equal) > 1)) * (len(parts) == 1)
+    return all(_near(some, wanted, small, anchors) for some, wanted in parts)
 
 
 def _small_words(span: Wording) -> frozenset[str]:
@@ -97,25 +107,25 @@ def differences(words: Sequence[str], others: Sequence[str]) -> Iterator[tuple[l
         at, other_at = block.a + block.size, block.b + block.size
 
 
-def _near(some: list[str], others: list[str], small: Container[str], *, anchored: bool) -> bool:
+def _near(some: list[str], others: list[str], small: Container[str], anchors: int) -> bool:
     joined, other = " ".join(some), " ".join(others)
     if not some or not others:
         return False
     if _DIGIT.search(other):
         return _near_number(joined, other)
     if len(some) == len(others) and all(
-        _near_word(word, wanted, anchored=anchored) or (wanted in small and _is_slipped(word, wanted))
+        _near_word(word, wanted, anchors) or (wanted in small and _is_slipped(word, wanted))
         for word, wanted in zip(some, others, strict=True)
     ):
         return True
-    return len(some) + len(others) > 2 and _near_word(_bare(joined), _bare(other), anchored=anchored)
+    return len(some) + len(others) > 2 and _near_word(_bare(joined), _bare(other), anchors)
 
 
-def _near_word(word: str, other: str, *, anchored: bool = False) -> bool:
+def _near_word(word: str, other: str, anchors: int = 0) -> bool:
     word, other = scanned(_bare(word)), scanned(_bare(other))
     if word == other:
         return True
-    if names_another(word, other) or starts_otherwise(word, other):
+    if names_another(word, other) or (_names_size(other) and word[0] != other[0]) or (anchors < _MANY and starts_otherwise(word, other)):
         return False
     edits = OSA.distance(word, other)
     length = max(len(word), len(other))
@@ -125,13 +135,17 @@ def _near_word(word: str, other: str, *, anchored: bool = False) -> bool:
         return edits == 1
     if edits > 2 or word[0] != other[0] or _names_side(word) != _names_side(other):
         return False
-    if anchored and length >= _MEDIUM_WORD and abs(len(word) - len(other)) < 2:
+    if anchors and length >= _MEDIUM_WORD and abs(len(word) - len(other)) < 2:
         return True
     return length > _LONG_WORD and is_scattered(word, other)
 
 
 def _names_side(word: str) -> frozenset[str]:
     return frozenset(_SIDE.findall(word))
+
+
+def _names_size(word: str) -> bool:
+    return _SIZE.search(word) is not None
 
 
 def _is_slipped(word: str, other: str) -> bool:
@@ -146,9 +160,26 @@ def _near_number(text: str, other: str) -> bool:
         told = len(digits) >= _TELLING
         same = _DECIMALS.findall(text) == _DECIMALS.findall(other)
         return (same or told) and _near_letters(letters, other_letters, told=told)
-    if not is_broken(text, other):
+    if not is_broken(text, other) and not _has_digit_more_or_less(text, other):
         return False
     return _near_letters(_LETTER_WITHIN.sub("", letters), other_letters, told=True)
+
+
+def _has_digit_more_or_less(text: str, other: str) -> bool:
+    """Say whether a digit of an identifier is lost, added or swapped; no one mistakes one for another so."""
+    numbers, others = _DIGITS.findall(text), _DIGITS.findall(other)
+    if len(numbers) != len(others) or _AMOUNT.search(other) or _AMOUNT.search(text):
+        return False
+    changed = [pair for pair in zip(numbers, others, strict=True) if pair[0] != pair[1]]
+    if len(changed) != 1 or any(is_date(word.strip(_AROUND)) for word in other.split()):
+        return False
+    number, wanted = changed[0]
+    return (
+        len(wanted) >= _IDENTIFYING
+        and not _IS_YEAR.fullmatch(wanted)
+        and (len(number) != len(wanted) or sorted(number) == sorted(wanted))
+        and OSA.distance(number, wanted) == 1
+    )
 
 
 def _near_letters(letters: str, others: str, *, told: bool) -> bool:

@@ -25,6 +25,7 @@ _ANCHOR: Final = 96
 """Longer texts are looked for by their first and last characters, since time grows with the square."""
 _MOST_TRIES: Final = 8
 _MOST_LIMITS: Final = 3
+_FEW: Final = 2
 _FARTHEST: Final = 48
 """Words that are longer are not completed."""
 _TRIED: Final = "\0"
@@ -90,7 +91,8 @@ def _stands_elsewhere(item: Wording, slip: Slip, source: Folded) -> bool:
     """Say whether the words in which a text differs stand in the document, which has the other entity then."""
     span = source.text[slice(*slip.spans[0])]
     told = [word for some, _ in differences(item.text.split(), span.split()) for word in some]
-    return any(bare in source.words for word in told if len(bare := bare_word(word)) > 1)
+    bare = [word for word in map(bare_word, told) if len(word) > _FEW or (len(word) > 1 and word.isdecimal())]
+    return any(word in source.words for word in bare)
 
 
 def _roughly(text: str, hay: str) -> Span | None:
@@ -119,9 +121,9 @@ def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span
 def _score(text: str, span: str, at_least: float) -> float:
     """Return how alike two texts are, of 100, or 0; two letters that are swapped count as one."""
     score = fuzz.ratio(text, span, score_cutoff=at_least)
-    if not score and not span.isascii():
-        score = fuzz.ratio(without_marks(text), without_marks(span), score_cutoff=at_least)
-        score = min(score, CUTOFF - 1)
+    if not score and at_least < CUTOFF and not (text.isascii() and span.isascii()):
+        bare = fuzz.ratio(without_marks(text), without_marks(span), score_cutoff=at_least)
+        score = min(bare, CUTOFF - 1)  # an accent is a letter where it has to be certain
     if (
         not score
         and len(text) == len(span)
