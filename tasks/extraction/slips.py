@@ -23,8 +23,8 @@ _SHORTEST: Final = 4
 _LONGEST_WHOLE: Final = 256
 _ANCHOR: Final = 96
 """Longer texts are looked for by their first and last characters, since time grows with the square."""
-_MOST_TRIES: Final = 8
-_MOST_LIMITS: Final = 3
+_MOST_TRIES: Final = 6
+_MOST_LIMITS: Final = 2
 _FEW: Final = 2
 _FARTHEST: Final = 48
 """Words that are longer are not completed."""
