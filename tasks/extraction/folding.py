@@ -103,7 +103,10 @@ class Wording:
 
 def wording(text: str) -> Wording:
     """Fold a text, without the blanks around it."""
-    letters = [(_TABLE[ord(one)], one) for one in _cleaned(text)]
+    text = _cleaned(text)
+    if text.isascii() and text.isprintable():
+        return Wording(text.casefold().translate(_TABLE).strip(), text.strip())
+    letters = [(_TABLE[ord(one)], one) for one in text]
     folded = "".join(some for some, _ in letters)
     original = "".join(one * len(some) for some, one in letters)
     start, end = len(folded) - len(folded.lstrip()), len(folded.rstrip())
@@ -154,6 +157,10 @@ class Folded:
     def wording(self, start: int, end: int) -> Wording:
         """Return a part of the folded text with what its letters were."""
         origins = self._origins[start:end]
+        if origins and origins[-1] - origins[0] == len(origins) - 1:
+            original = self.original[origins[0] : origins[-1] + 1]
+            if original.isascii():
+                return Wording(self.text[start:end], original)
         return Wording(self.text[start:end], "".join([self.original[origin] for origin in origins]))
 
     @property

@@ -243,6 +243,7 @@ def _is_no_date(word: str, other: str) -> bool:
 
 
 def is_date(word: str) -> bool:
+    """Say whether a word is a day of a month of a year of four digits, in numbers."""
     found = _DATE.fullmatch(word)
     if not found:
         return False

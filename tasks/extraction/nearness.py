@@ -1,8 +1,9 @@
 """Which differences are too many for certainty, and still no sign that another entity is meant.
 
 Where a text stands nowhere in a document and one place alone is near, two edits in a name, letters that a
-scanner takes for digits and numbers that cannot be are more likely slips than another name or number. A number
-that could be one remains another one.
+scanner takes for digits and numbers that cannot be are more likely slips than another name or number. What is
+found so says how alike it is. A number that could be one remains another one, unless it is an identifier with
+a digit more or less, or with two digits swapped.
 """
 
 import re
@@ -13,7 +14,14 @@ from typing import Final
 from rapidfuzz.distance import OSA, Levenshtein
 
 from tasks.extraction.folding import Wording, without_marks
-from tasks.extraction.likeness import NEGATIONS, has_suffix, is_date, is_scattered, names_another, starts_otherwise
+from tasks.extraction.likeness import (
+    NEGATIONS,
+    has_suffix,
+    is_date,
+    is_scattered,
+    names_another,
+    starts_otherwise,
+)
 
 SHORTEST: Final = 5
 """Characters in which one edit may be a slip."""
@@ -27,7 +35,9 @@ _AS_LETTERS: Final = str.maketrans("01i58", "ollsb")
 _AS_DIGITS: Final = str.maketrans("olisb", "01158")
 _DIGIT: Final = re.compile(r"\d")
 _DECIMALS: Final = re.compile(r"(?<=\d[.,])\d{1,2}(?![.,]?\d)")
-_LOST_DIGIT: Final = re.compile(r"(?<=\d)[olisb](?![a-z])|(?<![a-z])[olisb](?=\d)|(?<=\d)[olisb](?=[.,/-]|[olisb]*\d)")
+_LOST_DIGIT: Final = re.compile(
+    r"(?<=\d)[olisb](?![a-z])|(?<![a-z])[olisb](?=\d)|(?<=\d)[olisb](?=[.,/-]|[olisb]*\d)"
+)
 _LETTER_WITHIN: Final = re.compile(r"(?<=\d)[a-z](?=\d)")
 _THOUSANDS: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:[.,]\d{3})+(?![\d.,]*\d)")
 _POINT: Final = re.compile(r"[.,]\d|\d[.,](?=\w)")
@@ -39,7 +49,8 @@ _BROKEN: Final = (
     re.compile(r"\d[a-z]\d"),
 )
 _DIGITS: Final = re.compile(r"\d+")
-_AMOUNT: Final = re.compile(r"[$€£¥%]|\d[.,]\d")
+_SIGN: Final = re.compile("[$€£¥%]")
+_AMOUNT: Final = re.compile(r"\d[.,]\d")
 _IS_YEAR: Final = re.compile(r"1[5-9]\d\d|20\d\d|2100")
 _AROUND: Final = ".,;:()"
 _TELLING: Final = 4
@@ -118,26 +129,32 @@ def _near(some: list[str], others: list[str], small: Container[str], anchors: in
         for word, wanted in zip(some, others, strict=True)
     ):
         return True
-    return len(some) + len(others) > 2 and _near_word(_bare(joined), _bare(other), anchors)
+    return len(some) + len(others) > _MANY and _near_word(_bare(joined), _bare(other), anchors)
 
 
 def _near_word(word: str, other: str, anchors: int = 0) -> bool:
     word, other = scanned(_bare(word)), scanned(_bare(other))
     if word == other:
         return True
-    if names_another(word, other) or (_names_size(other) and word[0] != other[0]) or (anchors < _MANY and starts_otherwise(word, other)):
+    edits, length = OSA.distance(word, other), max(len(word), len(other))
+    if length <= _SHORT_WORD or edits > _MANY or _names_another(word, other, anchors):
         return False
-    edits = OSA.distance(word, other)
-    length = max(len(word), len(other))
-    if length <= _SHORT_WORD:
-        return False
-    if edits <= 1:
-        return edits == 1
-    if edits > 2 or word[0] != other[0] or _names_side(word) != _names_side(other):
-        return False
-    if anchors and length >= _MEDIUM_WORD and abs(len(word) - len(other)) < 2:
+    if edits < _MANY:
         return True
-    return length > _LONG_WORD and is_scattered(word, other)
+    if word[0] != other[0]:
+        return False
+    has_anchor = anchors > 0 and length >= _MEDIUM_WORD and abs(len(word) - len(other)) < _MANY
+    return has_anchor or (length > _LONG_WORD and is_scattered(word, other))
+
+
+def _names_another(word: str, other: str, anchors: int) -> bool:
+    """Say whether two words that differ mean two things, as million and billion, North and South do."""
+    return (
+        names_another(word, other)
+        or (anchors < _MANY and starts_otherwise(word, other))
+        or (_names_size(other) and word[:1] != other[:1])
+        or _names_side(word) != _names_side(other)
+    )
 
 
 def _names_side(word: str) -> frozenset[str]:
@@ -160,6 +177,8 @@ def _near_number(text: str, other: str) -> bool:
         told = len(digits) >= _TELLING
         same = _DECIMALS.findall(text) == _DECIMALS.findall(other)
         return (same or told) and _near_letters(letters, other_letters, told=told)
+    if _SIGN.search(text) or _SIGN.search(other):
+        return False
     if not is_broken(text, other) and not _has_digit_more_or_less(text, other):
         return False
     return _near_letters(_LETTER_WITHIN.sub("", letters), other_letters, told=True)
@@ -202,8 +221,16 @@ def is_broken(text: str, other: str) -> bool:
     return (
         any(_is_no_date(word, date) for word in words for date in others)
         or any(rule.search(text) and not rule.search(other) for rule in _BROKEN)
-        or (_THOUSANDS.search(other) is not None and _THOUSANDS.search(text) is None and _POINT.search(text) is not None)
-        or (_YEAR.search(other) is not None and _SLASHED.search(text) is not None and _YEAR.search(text) is None)
+        or (
+            _THOUSANDS.search(other) is not None
+            and _THOUSANDS.search(text) is None
+            and _POINT.search(text) is not None
+        )
+        or (
+            _YEAR.search(other) is not None
+            and _SLASHED.search(text) is not None
+            and _YEAR.search(text) is None
+        )
     )
 
 

@@ -76,7 +76,9 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         yield lone
 
 
-def _lone(item: Wording, near: Sequence[tuple[int, Span, Slip]], others: Sequence[tuple[int, Span]]) -> Slip | None:
+def _lone(
+    item: Wording, near: Sequence[tuple[int, Span, Slip]], others: Sequence[tuple[int, Span]]
+) -> Slip | None:
     """Return the nearest if nothing else is as near or nearly so."""
     away, span, slip = min(near, key=lambda one: one[0])
     wordings = set(slip.spans)
@@ -88,7 +90,7 @@ def _lone(item: Wording, near: Sequence[tuple[int, Span, Slip]], others: Sequenc
 
 
 def _stands_elsewhere(item: Wording, slip: Slip, source: Folded) -> bool:
-    """Say whether the words in which a text differs stand in the document, which has the other entity then."""
+    """Say whether words in which a text differs stand in the document: then that is what is meant."""
     span = source.text[slice(*slip.spans[0])]
     told = [word for some, _ in differences(item.text.split(), span.split()) for word in some]
     bare = [word for word in map(bare_word, told) if len(word) > _FEW or (len(word) > 1 and word.isdecimal())]

@@ -272,7 +272,37 @@ def test_what_is_most_alike_is_not_taken_if_it_is_another() -> None:
 
 
 def test_two_letters_that_are_swapped_are_one_slip_of_a_short_word() -> None:
-    assert statuses(grounded("a União paga", ["Uinão", "Unxão"])) == ["fuzzy", "ungrounded"]
+    text = "a União paga"
+    assert [statuses(grounded(text, [one])) for one in ("Uinão", "Unxão", "Xnião", "Unxxo")] == [
+        ["fuzzy"],
+        ["fuzzy"],
+        ["ungrounded"],
+        ["ungrounded"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        ("the Supremo Tribunal Federal held", "Supremo Tribnua Federal"),
+        ("filed on 24/08/2001 there", "24/O8/001"),
+        ("the case ACO 2821 is", "ACO 28621"),
+        ("signed by Nídia Corrêa Lima there", "Nídia Corrêa Yima"),
+    ],
+)
+def test_what_is_near_and_alone_is_fuzzy_unless_the_item_stands_elsewhere_or_another_is_near(
+    text: str, item: str
+) -> None:
+    found = grounded(text, [item])
+    assert statuses(found) == ["fuzzy"]
+    assert 0.7 < found[0].score < 1
+    changed = next(word for word in item.split() if word not in text)
+    assert statuses(grounded(f"{text}. Elsewhere {changed}.", [item], window(0, len(text)))) == ["ungrounded"]
+
+
+def test_of_two_that_are_as_near_none_is_taken() -> None:
+    assert statuses(grounded("Marta Limas saw it", ["Marla Limxs"])) == ["fuzzy"]
+    assert statuses(grounded("Marta Limas saw Marla Limos", ["Marxa Limxs"])) == ["ungrounded"]
 
 
 def test_a_long_clause_with_slips_is_found_whole() -> None:
