@@ -129,6 +129,14 @@ def test_blanks_to_the_limit_are_a_loop() -> None:
     assert read(text, "length") == Parsed(items=(ADA,), problem="whitespace loop")
 
 
+@pytest.mark.parametrize(
+    ("blanks", "problem"), [(LOOP_CHARACTERS, "cut off"), (LOOP_CHARACTERS + 1, "whitespace loop")]
+)
+def test_some_blanks_are_no_loop(blanks: int, problem: str) -> None:
+    assert LOOP_CHARACTERS == 64
+    assert read('{"entities": [' + " " * blanks, "length").problem == problem
+
+
 def test_an_answer_that_is_whole_before_its_blanks_is_whole() -> None:
     assert read(WHOLE + " " * 200, "length") == Parsed(items=(ADA, ROME))
 
