@@ -24,6 +24,9 @@ LENER_BR = Path(__file__).parents[2] / "shared" / "data" / "legal" / "lener_br" 
 FINISH = 4096
 """Tokens that a request without a limit of its own may have, for answers that run to it."""
 
+_OPENED = re.compile(r"\s*</\w+>\s*$")
+_CLOSED = re.compile(r"^\s*<\w+>\s*")
+
 Kind = Literal["verbatim", "normalized", "grouped", "typos", "mixed"]
 Origin = Literal["gold", "cut", "boundary", "spurious", "hallucinated"]
 """gold: an entity, whatever its spelling; cut: the part of one that the chunk shows; boundary: an entity with
@@ -289,14 +292,35 @@ class Oracle:
     def find(self, prompt: str) -> Asked | None:
         """Find the chunk that a prompt asks about: what stands between the last markers that hold known text.
 
-        Text that stands in several places is taken to be the first of them.
+        Of several places the one whose surroundings are in the prompt, too, else the first.
         """
-        for chunk in reversed(self._chunk.findall(prompt)):
-            for words in dict.fromkeys((cast("str", chunk), cast("str", chunk).strip())):
-                for known in self.documents.values():
-                    if words and (start := known.text.find(words)) >= 0:
-                        return Asked(known.id, start, start + len(words))
+        for found in reversed(list(self._chunk.finditer(prompt))):
+            chunk = found[1]
+            shown = _OPENED.sub("", prompt[: found.start()])[::-1], _CLOSED.sub("", prompt[found.end() :])
+            for words in dict.fromkeys((chunk, chunk.strip())):
+                places = [each for known in self.documents.values() for each in _places(words, known)]
+                if places:
+                    return max(places, key=lambda place: self._seen(place, *shown))
         return None
+
+    def _seen(self, place: Asked, before: str, behind: str) -> int:
+        """Count the characters around a place that stand around a chunk as well; `before` is backwards."""
+        text = self.documents[place.document].text
+        around = (before, text[: place.start].rstrip()[::-1]), (behind, text[place.end :].lstrip())
+        return sum(_common(*pair) for pair in around)
+
+
+def _common(one: str, other: str) -> int:
+    """Count the characters with which both begin."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _places(words: str, known: GoldDocument) -> Iterator[Asked]:
+    start = known.text.find(words) if words else -1
+    while start >= 0:
+        yield Asked(known.id, start, start + len(words))
+        start = known.text.find(words, start + 1)
 
 
 def to_json(items: Sequence[OracleItem]) -> str:

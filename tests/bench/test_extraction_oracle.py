@@ -236,6 +236,17 @@ def test_other_markers_may_be_chosen() -> None:
     assert asked.find(f"[[[\n{TEXT[:30]}\n]]]") == Asked("a", 0, 30)
 
 
+def test_a_passage_that_stands_twice_is_told_by_what_stands_around_it() -> None:
+    text = "First. Ana sued Rui. Second. Ana sued Rui. Third."
+    asked = Oracle([GoldDocument(id="a", text=text, entities=())], Noise())
+    chunk = "<text>\nAna sued Rui.\n</text>"
+    first, second = Asked("a", 7, 20), Asked("a", 29, 42)
+    assert asked.find(chunk) == first
+    assert asked.find(f"<before>\nSecond.\n</before>\n{chunk}") == second
+    assert asked.find(f"{chunk}\n<after>\nThird.\n</after>") == second
+    assert asked.find(f"<before>\nFirst.\n</before>\n{chunk}\n<after>\nSecond.\n</after>") == first
+
+
 def ask(url: str, content: str, **fields: object) -> dict[str, Any]:
     """Ask a server one question and return its first choice."""
     body = {"model": "fake-model", "messages": [{"role": "user", "content": content}], **fields}
