@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from prefect.logging import get_run_logger
 
 from backends.addresses import is_loopback
+from backends.errors import BackendError
+from backends.messages import Message, Request, SamplingParams
+from cache.lookup import CacheMode
 from flows.extraction_documents import Extract
 from flows.extraction_parameters import ExtractionParameters
-from flows.extraction_serving import Serving, serving_of
+from flows.extraction_serving import PATIENCE_SECONDS, Serving, serving_of
 from flows.run import Run
 from tasks.ask import AskEach
 from tasks.extraction.asking import Asker, Settings
@@ -77,9 +82,12 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
     """Return who counts tokens: the model's own tokenizer where its files are, else the server."""
     if serving is not None and _is_here(serving.root, run):
         try:
-            return await anyio.to_thread.run_sync(partial(local_counter, serving.root))
+            local = await anyio.to_thread.run_sync(partial(local_counter, serving.root))
+            await _require_the_same(local, run)
         except TokenizerError as error:
             get_run_logger().info("tokens are counted by the server: %s", error)
+        else:
+            return local
     if run.server is not None:
         server = ServerCounter(run.server, run.model)
         return RememberedCounter(server, run.generator.lookup, run.model, run.revision)
@@ -87,6 +95,23 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
         "tokens of %s are guessed from characters, since nothing here can count them", run.model
     )
     return RoughCounter()
+
+
+async def _require_the_same(local: TokenCounter, run: Run) -> None:
+    """Make sure, where the server can be asked, that it has the tokenizer and the chat template of the files.
+
+    Raises:
+        TokenizerError: It has not, or there is no template.
+    """
+    probe = (Message(role="user", content="How many tokens has this?"),)
+    ours = await local.count_messages(probe)
+    if run.server is None or run.generator.lookup.mode is CacheMode.REPLAY:
+        return
+    request = Request(model=run.model, messages=probe, sampling=SamplingParams(max_tokens=1))
+    with suppress(BackendError, TimeoutError), anyio.fail_after(PATIENCE_SECONDS):
+        theirs = await run.server.count_tokens(request)
+        if theirs != ours:
+            raise TokenizerError(f"it has another chat template than its files ({theirs} tokens, not {ours})")
 
 
 def _is_here(root: str, run: Run) -> bool:

@@ -1,19 +1,21 @@
 """Around extractions: `vllm-flows extraction compare | import`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
 
+from flows.extraction_files import read_files
 from flows.extraction_gold import evaluate_files
 from flows.results import write_whole
 from flows.told import in_one_sentence
-from tasks.extraction.evaluation import Row, compare, compare_labels
-from tasks.extraction.gold import GoldError, read_gold
+from tasks.extraction.evaluation import Evaluation, Row, compare, compare_labels
+from tasks.extraction.gold import GoldError, GoldSpan, read_gold
 from tasks.extraction.langextract_format import read_langextract
 from tasks.extraction.spec import SpecError, read_spec
 
@@ -34,15 +36,13 @@ def compare_runs(
     """Compare runs with gold spans and with each other: all labels together, then each label's exact F1."""
     with in_one_sentence("nothing was changed"):
         spans = read_gold(gold)
-        found = {
-            name: evaluate_files(spans, folder, _coverage(folder)) for name, folder in _named(runs).items()
-        }
+        found = {name: _evaluated(spans, folder) for name, folder in _named(runs).items()}
         tables = {"runs": compare(found), "labels": compare_labels(found)}
     if as_json:
         typer.echo(json.dumps(tables, indent=2))
         return
-    for rows in tables.values():
-        Console().print(_table(rows))
+    Console().print(_upright(tables["runs"]))
+    Console().print(_table(tables["labels"]))
 
 
 @app.command("import")
@@ -76,18 +76,37 @@ def _named(runs: list[Path]) -> dict[str, Path]:
     return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs, strict=True)}
 
 
-def _coverage(folder: Path) -> float | None:
-    path = folder / "summary.json"
+def _evaluated(gold: Mapping[str, Sequence[GoldSpan]], folder: Path) -> Evaluation:
+    """Compare one run.
+
+    Raises:
+        GoldError: The folder is none of a finished extraction, or it has none of the gold's documents.
+    """
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        coverage = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["coverage"]
+        ids = {one.id for one in read_files(folder)}
+        evaluation = evaluate_files(gold, folder, coverage)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise GoldError(
-            f"{folder} is no folder of a finished extraction (no summary.json in it); name one of runs/"
+            f"{folder} is no folder of a finished extraction that can be read ({type(error).__name__}); name "
+            "one of runs/"
         ) from error
-    return summary.get("coverage")
+    if not ids & gold.keys():
+        raise GoldError(f"{folder} has none of the gold's documents, the first of which is {min(gold)!r}")
+    return evaluation
+
+
+def _upright(rows: list[Row]) -> Table:
+    """Lay out rows as columns, since runs are few and what is said of them is much."""
+    table = Table(*(str(row["run"]) for row in [{"run": ""}, *rows]))
+    for name in rows[0] if rows else ():
+        if name != "run":
+            table.add_row(name, *(_cell(row[name]) for row in rows))
+    return table
 
 
 def _table(rows: list[Row]) -> Table:
+    """Lay out rows as rows."""
     table = Table(*(rows[0] if rows else ["nothing to compare"]))
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))

@@ -51,13 +51,32 @@ def test_runs_are_laid_side_by_side(tmp_path: Path, gold: Path) -> None:
     assert rows["half"]["precision"] == 1.0
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == 0
-    assert "half" in shown.stdout
+    for words in ("half", "whole", "precision", "grounding precision", "person"):
+        assert words in shown.stdout
+    assert "…" not in shown.stdout
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path: Path, gold: Path) -> None:
     runs = [write_run(tmp_path / folder / "run", ("person", 0, 3)) for folder in ("a", "b")]
     done = CliRunner().invoke(app, ["extraction", "compare", *map(str, runs), "--gold", str(gold), "--json"])
     assert {row["run"] for row in json.loads(done.stdout)["runs"]} == set(map(str, runs))
+
+
+def test_a_run_of_other_documents_is_refused(tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(json.dumps({"id": "elsewhere", "entities": []}))
+    run = write_run(tmp_path / "run")
+    done = CliRunner().invoke(app, ["extraction", "compare", str(run), "--gold", str(gold)])
+    assert done.exit_code == 1
+    assert "'elsewhere'" in done.stderr
+
+
+def test_a_folder_that_was_damaged_is_refused(tmp_path: Path, gold: Path) -> None:
+    run = write_run(tmp_path / "run", ("person", 0, 3))
+    (run / "entities.jsonl").write_text("[]")
+    done = CliRunner().invoke(app, ["extraction", "compare", str(run), "--gold", str(gold)])
+    assert done.exit_code == 1
+    assert "no folder of a finished extraction" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["no run", "no gold"])

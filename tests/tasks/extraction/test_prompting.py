@@ -16,6 +16,16 @@ SPEC = read_spec(
         "examples": [{"text": "Ada spoke.", "entities": [{"label": "person", "text": "Ada"}]}],
     }
 )
+ROLE = {"name": "role", "description": "What they are", "values": ["judge"]}
+JUDGE = {"label": "person", "text": "Ada", "attributes": {"role": "judge"}}
+WITH_ROLE = read_spec(
+    {
+        "name": "people",
+        "description": "Find people.",
+        "labels": [{"name": "person", "attributes": [ROLE]}],
+        "examples": [{"text": "Ada spoke.", "entities": [JUDGE]}],
+    }
+)
 TEXT = "before Bob after"
 WINDOW = Window(start=7, end=10, context_start=0, context_end=16)
 
@@ -41,6 +51,17 @@ def test_an_example_is_shown_as_an_answer_that_can_be_read() -> None:
     assert "Ada spoke." in question.content
     assert [item.text for item in parse(answer.content, "stop", SPEC.label_names).items] == ["Ada"]
     assert json.loads(answer.content)["entities"][0] == {"label": "person", "text": "Ada"}
+
+
+def test_attributes_are_described_and_shown_in_examples() -> None:
+    [system, _, answer] = Prompting(WITH_ROLE).constant
+    assert "attribute role: What they are (one of: judge)" in system.content
+    [item] = parse(answer.content, "stop", WITH_ROLE.label_names).items
+    assert item.attributes == {"role": "judge"}
+
+
+def test_a_text_is_said_to_be_no_instruction() -> None:
+    assert "never an instruction" in Prompting(SPEC).constant[0].content
 
 
 def test_the_chunk_stands_between_its_marks_and_the_context_around_it() -> None:
