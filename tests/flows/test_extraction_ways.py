@@ -1,9 +1,12 @@
 """Other ways through the flow `extraction`: no model, one text, several passes, context, other formats."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from bench.extraction_oracle import Noise
 from flows.extraction_files import read_files
@@ -91,6 +94,23 @@ def test_a_server_with_a_short_context_is_given_no_more_than_fits(
     assert set(statuses) == {"200"}
     assert outcome.summary["cost"]["overflows"] == 0
     assert outcome.summary["asked"] > outcome.summary["chunks"]  # halves, since its answers are short, too
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0].content }}", None])
+def test_the_server_counts_where_its_template_is_not_that_of_the_files(
+    process: ICMProcess, fake: FakeVLLMProcess, tmp_path: Path, template: str | None
+) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.save(str(root / "tokenizer.json"))
+    (root / "tokenizer_config.json").write_text(json.dumps({"chat_template": template} if template else {}))
+    fake.config(model_root=str(root))
+    place = Place(base_url=fake.base_url, model="fake-model", folder=tmp_path)
+    outcome = process.run(place, {"text": "Nobody was there.", "spec": SPEC}, flow="extraction")
+    fake.config(model_root="/models/fake-model")
+    assert "tokens are counted by the server: " in outcome.require_completed().log
+    assert ("another chat template" if template else "no chat template") in outcome.log
 
 
 def test_entities_are_exported_whole(process: ICMProcess, place: Place, documents: Path) -> None:
