@@ -11,8 +11,9 @@ import anyio.to_thread
 from prefect.logging import get_run_logger
 
 from backends.addresses import is_loopback
-from backends.errors import BackendError
+from backends.errors import BackendError, BadRequestError
 from backends.messages import Message, Request, SamplingParams
+from cache.errors import CacheMissError
 from cache.lookup import CacheMode
 from flows.extraction_documents import Extract
 from flows.extraction_parameters import ExtractionParameters
@@ -88,12 +89,17 @@ async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
             get_run_logger().info("tokens are counted by the server: %s", error)
         else:
             return local
+    why = "nothing here can count them"
     if run.server is not None:
-        server = ServerCounter(run.server, run.model)
-        return RememberedCounter(server, run.generator.lookup, run.model, run.revision)
-    get_run_logger().warning(
-        "tokens of %s are guessed from characters, since nothing here can count them", run.model
-    )
+        counter = ServerCounter(run.server, run.model)
+        server = RememberedCounter(counter, run.generator.lookup, run.model, run.revision)
+        try:
+            await server.count_text("How many tokens has this?")
+        except (BadRequestError, CacheMissError) as error:  # one that has no /tokenize says 404
+            why = str(error)
+        else:
+            return server
+    get_run_logger().warning("tokens of %s are guessed from bytes: %s", run.model, why)
     return RoughCounter()
 
 

@@ -83,6 +83,8 @@ class Answers:
         default_factory=dict[tuple[int, int], tuple[Item, ...]]
     )
     """{(pass, chunk): what the model says it found there}"""
+    partial: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    """{(pass, chunk)} of those whose answers are not whole: behind their last item nothing was looked for."""
     failed: list[FailedWindow] = field(default_factory=list[FailedWindow])
     numbers: Counter[int] = field(default_factory=Counter[int])
     """{pass: chunks so far}"""
@@ -106,6 +108,12 @@ class Answers:
         place = (question.pass_number, question.chunk)
         self.windows[place], self.items[place] = question.window, parsed.items
         self.invalid += parsed.invalid
+
+    def salvage(self, question: _Question, parsed: Parsed) -> None:
+        """Take over the complete items of an answer that is not whole, if there are some."""
+        if parsed.items:
+            self.keep(question, parsed)
+            self.partial.add((question.pass_number, question.chunk))
 
     def fail(self, question: _Question, reason: str) -> None:
         """Write down that there is no whole answer."""
@@ -146,11 +154,19 @@ class Asker:
             BackendError: Nobody answers any more; what was answered is stored, and asking again goes on.
         """
         work = Answers()
-        questions = [
-            work.number(number, window)
-            for number in range(self.settings.passes)
-            for window in await self.windows(document.text, number)
-        ]
+        try:
+            questions = [
+                work.number(number, window)
+                for number in range(self.settings.passes)
+                for window in await self.windows(document.text, number)
+            ]
+        except BackendError as error:
+            if isinstance(error, NOBODY_ANSWERS):
+                raise
+            end = len(document.text)  # it could not be cut, since its tokens could not be counted
+            whole = Window(start=0, end=end, context_start=0, context_end=end)
+            _failed(work, work.number(0, whole), _told(error))
+            return work
         work.chunks = len(questions)
         rounds = 0
         while questions:
@@ -172,6 +188,10 @@ class Asker:
             except ContextOverflowError as error:
                 self.overflowed()
                 follow += self._cut(document, work, question) or _failed(work, question, str(error))
+            except BackendError as error:
+                if isinstance(error, NOBODY_ANSWERS):
+                    raise
+                _failed(work, question, _told(error))
         if not requests:
             return follow
         kind = "again" if number else "chunks"
@@ -213,7 +233,7 @@ class Asker:
         if isinstance(outcome, BackendError):
             if outcome.overflows and (smaller := self._cut(document, work, question)):
                 return smaller
-            return _failed(work, question, f"{type(outcome).__name__}: {outcome}"[:REASON_CHARACTERS])
+            return _failed(work, question, _told(outcome))
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)
         if parsed.problem is None or not self.retries:
             work.keep(question, parsed)
@@ -227,7 +247,7 @@ class Asker:
         if question.broken is None:
             shown = outcome.text.rstrip()[:REPEATED_CHARACTERS]
             return [replace(question, broken=(shown, why), saved=parsed)]
-        work.keep(question, max(question.saved or parsed, parsed, key=lambda one: len(one.items)))
+        work.salvage(question, max(question.saved or parsed, parsed, key=lambda one: len(one.items)))
         return _failed(work, question, why)
 
     def _cut(self, document: Document, work: Answers, question: _Question) -> list[_Question]:
@@ -240,3 +260,7 @@ class Asker:
 def _failed(work: Answers, question: _Question, reason: str) -> list[_Question]:
     work.fail(question, reason)
     return []
+
+
+def _told(error: BackendError) -> str:
+    return f"{type(error).__name__}: {error}"[:REASON_CHARACTERS]

@@ -1,6 +1,7 @@
 """Extracts from one document: asks about it, looks for what was found in its text, and merges that."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 
@@ -10,7 +11,7 @@ from tasks.extraction.grounding import ground
 from tasks.extraction.merging import merge
 from tasks.extraction.normalizers import NORMALIZERS
 from tasks.extraction.spec import ExtractionSpec
-from tasks.extraction.values import Document, Entity, Mention, Provenance
+from tasks.extraction.values import Document, Entity, Mention, Provenance, Window
 from tasks.extraction.windows import coverage, uncovered
 
 
@@ -68,12 +69,13 @@ class Extractor:
 
     def _extracted(self, document: Document, answers: Answers) -> Extracted:
         text = document.text
+        mentions = self._mentions(document, answers)
         return Extracted(
             document=document,
             entities=tuple(
                 merge(
-                    self._mentions(document, answers),
-                    answers.windows,
+                    mentions,
+                    _looked_at(answers, mentions),
                     text,
                     passes=self.passes,
                     min_votes=self.min_votes,
@@ -108,3 +110,16 @@ class Extractor:
     def _normalized(self, label: str, text: str) -> str | None:
         name = next(one.normalizer for one in self.spec.labels if one.name == label)
         return NORMALIZERS[name](text) if name else None
+
+
+def _looked_at(answers: Answers, mentions: Sequence[Mention]) -> dict[tuple[int, int], Window]:
+    """Return which part of each window has an answer: of one that broke off, up to its last complete item."""
+    ends = {place: answers.windows[place].start for place in answers.partial}
+    for one in mentions:
+        place = (one.provenance.pass_number, one.provenance.chunk)
+        if place in ends:
+            ends[place] = max(ends[place], one.grounding.end or 0)
+    return {
+        place: replace(window, end=ends[place], context_end=ends[place]) if place in ends else window
+        for place, window in answers.windows.items()
+    }

@@ -1,0 +1,150 @@
+"""From answers to entities: with their places, and without a vote of what has no answer."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from backends.base import Outcome
+from backends.errors import BadRequestError, ServerGoneError
+from backends.messages import Message, Request, Response, SamplingParams
+from tasks.extraction.asking import Asker, Settings
+from tasks.extraction.extracting import Extracted, Extractor
+from tasks.extraction.spec import read_spec
+from tasks.extraction.values import Document, Window
+
+SPEC = read_spec(
+    {
+        "name": "people",
+        "description": "Find people.",
+        "labels": [{"name": "person", "normalizer": "upper"}],
+        "examples": [{"text": "Zoe Quill left.", "entities": [{"label": "person", "text": "Zoe Quill"}]}],
+    }
+)
+TEXT = "Ada Lovelace met Alan Turing in London, where Grace Hopper was."
+Answer = Callable[[Request, int], Outcome]
+
+
+def said(*names: str) -> Response:
+    items = [{"label": "person", "text": name} for name in names]
+    return Response(text=json.dumps({"entities": items}), finish_reason="stop")
+
+
+async def extracted(
+    answer: Answer, *, windows: Sequence[Sequence[tuple[int, int]]] = (((0, 63),),), min_votes: int = 1
+) -> Extracted:
+    """Extract with an answer for each (request, pass) and windows for each pass."""
+
+    async def ask(requests: Sequence[Request], *, purpose: str) -> list[Outcome]:
+        del purpose
+        return [answer(one, one.sampling.seed) for one in requests]
+
+    async def cut(text: str, number: int) -> list[Window]:
+        del text
+        return [Window(start=a, end=b, context_start=a, context_end=b) for a, b in windows[number]]
+
+    async def enough(messages: Sequence[Message]) -> int:
+        del messages
+        return 100
+
+    settings = Settings(
+        spec=SPEC,
+        model="m",
+        revision=None,
+        sampling=SamplingParams(max_tokens=100),
+        json_schema=None,
+        passes=len(windows),
+    )
+    asker = Asker(settings=settings, ask=ask, windows=cut, max_tokens=enough)
+    extractor = Extractor(asker=asker, spec=SPEC, passes=len(windows), min_votes=min_votes)
+    return await extractor.extract(Document(id="d", text=TEXT))
+
+
+async def test_what_a_model_says_is_looked_for_in_the_text() -> None:
+    found = await extracted(
+        lambda _request, _pass: said("ada lovelace", "Alan Turing", "Kurt Goedel", "Zoe Quill")
+    )
+    assert [(one.text, one.start, one.status, one.normalized) for one in found.entities] == [
+        ("Ada Lovelace", 0, "normalized", "ADA LOVELACE"),
+        ("Alan Turing", 17, "exact", "ALAN TURING"),
+        ("Zoe Quill", None, "leaked", None),
+        ("Kurt Goedel", None, "ungrounded", None),
+    ]
+    assert (found.coverage, found.failed, found.missed) == (1.0, (), ())
+
+
+async def test_a_pass_without_an_answer_has_no_vote() -> None:
+    def answer(_: Request, number: int) -> Outcome:
+        return said("Ada Lovelace") if number == 0 else BadRequestError("no")
+
+    found = await extracted(answer, windows=(((0, 63),), ((0, 63),)), min_votes=2)
+    assert [(one.text, one.votes, one.confidence) for one in found.entities] == [("Ada Lovelace", 1, 1.0)]
+    assert [one.pass_number for one in found.failed] == [1]
+    assert found.coverage == 1.0
+
+
+async def test_an_answer_that_was_never_one_has_no_vote_either() -> None:
+    def answer(_: Request, number: int) -> Outcome:
+        return said("Ada Lovelace") if number == 0 else Response(text="I cannot.", finish_reason="stop")
+
+    found = await extracted(answer, windows=(((0, 63),), ((0, 63),)), min_votes=2)
+    assert [(one.text, one.confidence) for one in found.entities] == [("Ada Lovelace", 1.0)]
+
+
+async def test_an_answer_that_broke_off_counts_up_to_its_last_item() -> None:
+    broken = '{"entities": [{"label": "person", "text": "Ada Lovelace"}, {"label": "person", "text": "Al'
+
+    def answer(_: Request, number: int) -> Outcome:
+        return (
+            said("Ada Lovelace", "Grace Hopper")
+            if number == 0
+            else Response(text=broken, finish_reason="stop")
+        )
+
+    found = await extracted(answer, windows=(((0, 63),), ((0, 63),)), min_votes=2)
+    assert [(one.text, one.votes, one.confidence) for one in found.entities] == [
+        ("Ada Lovelace", 2, 1.0),
+        ("Grace Hopper", 1, 1.0),
+    ]
+    assert len(found.failed) == 1
+
+
+async def test_a_window_without_an_answer_takes_nothing_from_its_neighbour() -> None:
+    """The edge rule is for what a neighbour has looked at, and not found."""
+
+    def answer(request: Request, _: int) -> Outcome:
+        is_left = "Ada" in request.messages[-1].content
+        return said("Alan Turing") if is_left else Response(text="no", finish_reason="stop")
+
+    found = await extracted(answer, windows=(((0, 28), (17, 63)),))
+    assert [one.text for one in found.entities] == ["Alan Turing"]
+    assert found.missed == ((28, 63),)
+    assert 0 < found.coverage < 1
+
+
+async def test_a_document_whose_tokens_cannot_be_counted_has_failed() -> None:
+    async def refused(text: str, number: int) -> list[Window]:
+        raise BadRequestError(f"{len(text)} {number}")
+
+    async def gone(text: str, number: int) -> list[Window]:
+        raise ServerGoneError(f"{len(text)} {number}")
+
+    async def ask(requests: Sequence[Request], *, purpose: str) -> list[Outcome]:
+        raise AssertionError(f"{purpose}: {len(requests)}")
+
+    async def enough(messages: Sequence[Message]) -> int:
+        return len(messages)
+
+    settings = Settings(
+        spec=SPEC, model="m", revision=None, sampling=SamplingParams(max_tokens=9), json_schema=None
+    )
+    for windows in (refused, gone):
+        asker = Asker(settings=settings, ask=ask, windows=windows, max_tokens=enough)
+        extractor = Extractor(asker=asker, spec=SPEC)
+        try:
+            found = await extractor.extract(Document(id="d", text=TEXT))
+        except ServerGoneError:
+            assert windows is gone
+            continue
+        assert windows is refused
+        [failed] = found.failed
+        assert (failed.start, failed.end, found.coverage) == (0, len(TEXT), 0.0)
+        assert "BadRequestError" in failed.reason
