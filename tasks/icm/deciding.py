@@ -4,14 +4,16 @@ import asyncio
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tasks.icm import scoring
 from tasks.icm.sequential import Evidence, difference, growing_parts, share_of_doubt
 from tasks.icm.standing import Standing
 from tasks.icm.state import Evaluator, Labels, State
+
+T = TypeVar("T")
 
 Audit = Literal["right", "wrong"]
 
@@ -75,8 +77,8 @@ class InFull(Decision):
 
     async def prefers(self, one: Labels, other: Labels) -> bool:
         """Compare their energies."""
-        first, second = await asyncio.gather(
-            *(self._standing.changed(labels, self._repair) for labels in (one, other))
+        first, second = await both(
+            self._standing.changed(one, self._repair), self._standing.changed(other, self._repair)
         )
         return first.energy >= second.energy
 
@@ -172,7 +174,20 @@ class Sequential(InFull):
             self._standing.margins(labels, [uid for uid in sorted(labels) if uid not in left_out], what)
             for labels in (one, other)
         ]
-        return difference(one, other, population, part, *await asyncio.gather(*margins))
+        return difference(one, other, population, part, *await both(*margins))
+
+
+async def both(one: Awaitable[T], other: Awaitable[T]) -> tuple[T, T]:
+    """Wait for two at the same time, and for the second too where the first fails.
+
+    What that one has on its way is paid for: cancelled, its answers would come and not be stored.
+    """
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second
 
 
 def changed_claims(labels: Labels, than: Labels) -> list[int]:

@@ -232,7 +232,7 @@ async def test_prompts_that_do_not_fit_are_counted_in_the_tally_and_in_the_journ
     report = report_of(journal.path)
     assert (generate.tally.sent, generate.tally.failed, generate.tally.overflows) == (2, 3, 2)
     assert sum(growth.overflows for growth in growths) == 2
-    assert (report.overflows, report.errors) == (2, {"BadRequestError": 3})
+    assert (report.overflows, report.errors) == (2, {"BadRequestError": 1, "ContextOverflowError": 2})
 
 
 def test_what_was_alarming_is_counted_by_its_kind() -> None:

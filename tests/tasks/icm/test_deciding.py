@@ -1,5 +1,6 @@
 """A sequential search asks less, and takes the decisions of a full one but for those that it errs in."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,9 @@ from backends.scripted import Scripted
 from tasks.icm import deciding
 from tasks.icm.claims import Draw
 from tasks.icm.consistency import Consistency
+from tasks.icm.deciding import both
 from tasks.icm.orders import ContextOrder, ReferenceOrder, TreeOrder, TreeTailOrder
+from tasks.icm.scoring import LabelMassError
 from tasks.icm.search import Search, Step
 from tasks.icm.sequential import Evidence, growing_parts, share_of_doubt
 from tests.tasks.icm.made_up import (
@@ -267,3 +270,40 @@ async def test_every_comparison_draws_a_part_of_its_own(monkeypatch: pytest.Monk
     monkeypatch.setattr(deciding, "growing_parts", recorded)
     await sequential(iterations=20)
     assert len(set(drawn)) > 5
+
+
+@pytest.mark.parametrize("fails_first", [True, False])
+async def test_of_two_evaluations_the_other_ends_where_one_fails(*, fails_first: bool) -> None:
+    """What it has on its way is paid for."""
+    ended: list[str] = []
+
+    async def failing() -> str:
+        await asyncio.sleep(0)
+        raise LabelMassError("no")
+
+    async def slow() -> str:
+        await asyncio.sleep(0.01)
+        ended.append("stored")
+        return "yes"
+
+    with pytest.raises(LabelMassError):
+        await (both(failing(), slow()) if fails_first else both(slow(), failing()))
+    assert ended == ["stored"]
+
+
+async def test_two_evaluations_are_cancelled_together() -> None:
+    ended: list[str] = []
+
+    async def long() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    running = asyncio.ensure_future(both(long(), long()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == ["cancelled", "cancelled"]
