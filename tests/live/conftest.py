@@ -28,9 +28,10 @@ COUNTER = re.compile(
     re.MULTILINE,
 )
 UNCOUNTED = tuple(
-    f'handler="{path}"' for path in ("/metrics", "/health", "/v1/models", "/version", "/openapi.json")
+    f'handler="{path}"'
+    for path in ("/metrics", "/health", "/v1/models", "/version", "/openapi.json", "/tokenize")
 )
-"""Looks at the server that ask it nothing: a run looks up what is served, and what the server can do."""
+"""Looks at the server that have it compute nothing: what it serves and can do, and whose template it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
