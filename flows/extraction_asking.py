@@ -2,36 +2,28 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from prefect.logging import get_run_logger
 
-from backends.addresses import is_loopback
-from backends.errors import BackendError, BadRequestError
-from backends.messages import Message, Request, SamplingParams
-from cache.errors import CacheMissError
-from cache.lookup import CacheMode
 from flows.extraction_documents import Extract
 from flows.extraction_parameters import ExtractionParameters
-from flows.extraction_serving import PATIENCE_SECONDS, Serving, serving_of
+from flows.extraction_serving import Serving, serving_of
+from flows.extraction_tokens import token_counter
 from flows.run import Run
 from tasks.ask import AskEach
 from tasks.extraction.asking import Asker, Settings
 from tasks.extraction.budgets import Budget, fitted
-from tasks.extraction.chat_template import TokenizerError
 from tasks.extraction.chunking import shift_of, split
 from tasks.extraction.citations import LABELS, cite
 from tasks.extraction.extracting import Extracted, Extractor
 from tasks.extraction.prompting import Prompting
-from tasks.extraction.remembered import RememberedCounter
 from tasks.extraction.rooms import Room
 from tasks.extraction.schema import answer_schema
 from tasks.extraction.spec import ExtractionSpec, LabelSpec
-from tasks.extraction.tokens import RoughCounter, ServerCounter, TokenCounter, local_counter
+from tasks.extraction.tokens import TokenCounter
 from tasks.extraction.values import Document, Window
 from tasks.generate import Generator
 
@@ -49,7 +41,7 @@ async def extract_with(
         BackendError: The server is not there to say how long its context is.
     """
     serving = await serving_of(run)
-    counter = await _counter(run, serving)
+    counter = await token_counter(run, serving)
     budget = _budget(parameters, serving)
     room = await Room.measured(budget, counter, Prompting(spec))
     settings = Settings(
@@ -79,52 +71,6 @@ def _count_overflow(generator: Generator) -> None:
     generator.tally.overflows += 1
 
 
-async def _counter(run: Run, serving: Serving | None) -> TokenCounter:
-    """Return who counts tokens: the model's own tokenizer where its files are, else the server."""
-    if serving is not None and _is_here(serving.root, run):
-        try:
-            local = await anyio.to_thread.run_sync(partial(local_counter, serving.root))
-            await _require_the_same(local, run)
-        except TokenizerError as error:
-            get_run_logger().info("tokens are counted by the server: %s", error)
-        else:
-            return local
-    why = "nothing here can count them"
-    if run.server is not None:
-        counter = ServerCounter(run.server, run.model)
-        server = RememberedCounter(counter, run.generator.lookup, run.model, run.revision)
-        try:
-            await server.count_text("How many tokens has this?")
-        except (BadRequestError, CacheMissError) as error:  # one that has no /tokenize says 404
-            why = str(error)
-        else:
-            return server
-    get_run_logger().warning("tokens of %s are guessed from bytes: %s", run.model, why)
-    return RoughCounter()
-
-
-async def _require_the_same(local: TokenCounter, run: Run) -> None:
-    """Make sure, where the server can be asked, that it has the tokenizer and the chat template of the files.
-
-    Raises:
-        TokenizerError: It has not, or there is no template.
-    """
-    probe = (Message(role="user", content="How many tokens has this?"),)
-    ours = await local.count_messages(probe)
-    if run.server is None or run.generator.lookup.mode is CacheMode.REPLAY:
-        return
-    request = Request(model=run.model, messages=probe, sampling=SamplingParams(max_tokens=1))
-    with suppress(BackendError, TimeoutError), anyio.fail_after(PATIENCE_SECONDS):
-        theirs = await run.server.count_tokens(request)
-        if theirs != ours:
-            raise TokenizerError(f"it has another chat template than its files ({theirs} tokens, not {ours})")
-
-
-def _is_here(root: str, run: Run) -> bool:
-    """Whether a model's files may be looked for on this machine: another one's paths say nothing here."""
-    return not Path(root).is_absolute() or all(map(is_loopback, run.settings.base_urls))
-
-
 def _budget(parameters: ExtractionParameters, serving: Serving | None) -> Budget:
     wanted = parameters.budget()
     if serving is None or serving.max_model_len is None:
@@ -139,8 +85,7 @@ def _schema(parameters: ExtractionParameters, spec: ExtractionSpec) -> str | Non
 
 
 def _overlap_characters(parameters: ExtractionParameters) -> int:
-    size, overlap = parameters.chunk_size
-    del size
+    _, overlap = parameters.chunk_size
     return overlap if parameters.chunk_characters is not None else overlap * CHARACTERS_A_TOKEN
 
 

@@ -19,8 +19,6 @@ from tasks.tally import Tally
 MANY_UNGROUNDED = 0.2
 """Above this share of items that stand nowhere in their document the report warns."""
 
-NOT_WHOLE = frozenset({"failed", "unreadable"})
-
 
 class TooManyFailedDocumentsError(RuntimeError):
     """More documents failed than the run was told to bear; everything is written and stored nevertheless."""
@@ -64,9 +62,14 @@ class Totals:
         return self.answered_characters / self.characters if self.characters else None
 
     @property
+    def failed(self) -> int:
+        """Documents about which there is no answer at all."""
+        return self.documents["failed"] + self.documents["unreadable"]
+
+    @property
     def failed_fraction(self) -> float:
-        """Share of documents about which there is no answer at all."""
-        return sum(self.documents[status] for status in NOT_WHOLE) / max(1, self.documents.total())
+        """Share of these."""
+        return self.failed / max(1, self.documents.total())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +146,10 @@ class ExtractionResult:
         """
         allowed, totals = self.parameters.max_failed_fraction, self.totals
         if totals.failed_fraction > allowed:
-            failed = sum(totals.documents[status] for status in NOT_WHOLE)
             raise TooManyFailedDocumentsError(
-                f"{failed} of {totals.documents.total()} documents have no answer at all, which is more than "
-                f"max_failed_fraction ({allowed:g}) allows; {directory / 'documents.jsonl'} says why, and "
-                "running this again asks only for what a server failed to answer"
+                f"{totals.failed} of {totals.documents.total()} documents have no answer at all, which is "
+                f"more than max_failed_fraction ({allowed:g}) allows; {directory / 'documents.jsonl'} says "
+                "why, and running this again asks only for what a server failed to answer"
             )
 
     def summary(self, directory: Path) -> dict[str, object]:

@@ -132,14 +132,8 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
         backend.hooks.on_exchange = generator.record
         if parameters.fallback and not estimator:
             other = parse_model(parameters.fallback)
-            stand_in = await open_backend(other.provider)
-            second = replace(generator, backend=stand_in, tally=Tally(), cost_of=cost_of(prices[str(other)]))
-            stand_in.hooks.on_exchange = second.record
-            generator.fallback = Fallback(
-                generator=second,
-                name=str(other),
-                say=get_run_logger().warning,
-                translate=partial(_put_to, other, settings),
+            generator.fallback = _fallback(
+                other, await open_backend(other.provider), generator, prices[str(other)], settings
             )
         journal.write([{"event": "run", **_about(parameters)}])
         try:
@@ -167,6 +161,20 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
             remember_speed(store, run.model, run.revision, generator.tally)
         end = {"cost_usd": run.cost_usd(), **await answerer.counted()}
         journal.write([{"event": "end", "state": "completed", **end}])
+
+
+def _fallback(
+    other: ModelName, backend: HookedBackend, generator: Generator, price: Price | None, settings: Settings
+) -> Fallback:
+    """Have another model stand in, with a tally of its own."""
+    second = replace(generator, backend=backend, tally=Tally(), cost_of=cost_of(price))
+    backend.hooks.on_exchange = second.record
+    return Fallback(
+        generator=second,
+        name=str(other),
+        say=get_run_logger().warning,
+        translate=partial(_put_to, other, settings),
+    )
 
 
 def _estimator(backend: HookedBackend) -> Estimator:
