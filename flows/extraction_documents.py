@@ -26,6 +26,9 @@ AT_ONCE = 8
 AHEAD = 16
 """Documents in memory: those asked about, and those that wait for a slower one before them."""
 
+CHARACTERS_AHEAD = 3_000_000
+"""Characters of these, unless it is one: their questions, answers and spans take some forty times as much."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Stop:
@@ -88,7 +91,15 @@ async def go_through(
     going = itertools.takewhile(lambda _: not stop.errors, documents)
     async with progress.shown():
         try:
-            await work_in_order(going, work, hand_over, at_once=AT_ONCE, ahead=AHEAD)
+            await work_in_order(
+                going,
+                work,
+                hand_over,
+                at_once=AT_ONCE,
+                ahead=AHEAD,
+                weigh=lambda one: len(one.text) if isinstance(one, Document) else 0,
+                heaviest=CHARACTERS_AHEAD,
+            )
         except ExceptionGroup as group:
             raise first_error(group) from group
     if stop.errors:

@@ -18,6 +18,8 @@ async def work_in_order(
     *,
     at_once: int,
     ahead: int,
+    weigh: Callable[[T], int] = lambda _: 0,
+    heaviest: int = 0,
 ) -> None:
     """Work on items as they come, and hand the results over in the items' order.
 
@@ -30,6 +32,8 @@ async def work_in_order(
         take: Called with one result at a time.
         at_once: Pieces that are worked on.
         ahead: Pieces that are begun and not yet handed over; at least `at_once`.
+        weigh: What an item and its result take of `heaviest`.
+        heaviest: What is begun and not yet handed over may weigh no more; an item that does is alone.
 
     Raises:
         ExceptionGroup: Of what a piece of work has raised.
@@ -40,11 +44,16 @@ async def work_in_order(
         async with room:
             return await work(item)
 
-    begun: deque[asyncio.Task[R]] = deque()
+    begun: deque[tuple[asyncio.Task[R], int]] = deque()
+
+    def is_full(weight: int) -> bool:
+        return len(begun) >= ahead or weight + sum(other for _, other in begun) > heaviest
+
     async with asyncio.TaskGroup() as group:
         while (item := await anyio.to_thread.run_sync(next, items, None)) is not None:
-            begun.append(group.create_task(worked(item)))
-            while begun and (len(begun) >= ahead or begun[0].done()):
-                await take(await begun.popleft())
+            weight = weigh(item)
+            while begun and (is_full(weight) or begun[0][0].done()):
+                await take(await begun.popleft()[0])
+            begun.append((group.create_task(worked(item)), weight))
         while begun:
-            await take(await begun.popleft())
+            await take(await begun.popleft()[0])

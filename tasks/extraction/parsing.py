@@ -75,7 +75,7 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
 
 def _decoded(text: str) -> tuple[list[object], str]:
     """Return the JSON objects and lists in a text, outermost only, and the text without them."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
     values: list[object] = []
     rest: list[str] = []
     place = seen = broken = 0
@@ -89,6 +89,18 @@ def _decoded(text: str) -> tuple[list[object], str]:
         rest.append(text[place:start])
         place = seen = end
     return values, "".join([*rest, text[place:]])
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object; of one that begins again without a bracket, several, so that none is lost."""
+    parts: list[dict[str, object]] = [{}]
+    for name, value in pairs:
+        if name in parts[-1]:
+            parts.append({})
+        parts[-1][name] = value
+    if len(parts) == 1 or parts[0].keys().isdisjoint({ENTITIES, "text"}):
+        return dict(pairs)
+    return {ENTITIES: [item for part in parts for item in _answer_in(part)]}
 
 
 def _problem(values: Sequence[object], rest: str, finish_reason: str) -> Problem | None:
@@ -133,7 +145,7 @@ def _entities_of(value: object) -> list[object] | None:
     if isinstance(value, dict):
         entities = cast("dict[str, object]", value).get(ENTITIES)
         if isinstance(entities, list):
-            return cast("list[object]", entities)
+            return [item for one in cast("list[object]", entities) for item in _answer_in(one)]
         return [cast("object", value)] if _is_item(cast("object", value)) else None
     if isinstance(value, list):
         listed = cast("list[object]", value)
@@ -144,7 +156,7 @@ def _entities_of(value: object) -> list[object] | None:
 
 def _answer_in(value: object) -> list[object]:
     """Return the items of an answer that stands in a list, or of a list the item that stands there."""
-    entities = cast("dict[str, object]", value).get(ENTITIES)
+    entities = cast("dict[str, object]", value).get(ENTITIES) if isinstance(value, dict) else None
     return cast("list[object]", entities) if isinstance(entities, list) else [value]
 
 

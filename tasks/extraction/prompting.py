@@ -1,14 +1,18 @@
 """Conversations that ask for entities: what is the same for all chunks first, for the prefix cache."""
 
 import json
+import re
 
 from backends.messages import Message
 from tasks.extraction.schema import ENTITIES
 from tasks.extraction.spec import Example, ExtractionSpec, LabelSpec
 from tasks.extraction.values import Window
 
-OPEN, CLOSE = "<text>", "</text>"
-BEFORE, AFTER = "context_before", "context_after"
+TEXT, BEFORE, AFTER = "text", "context_before", "context_after"
+
+OWN_TAG = re.compile(rf"<(?=\s*/?\s*(?:{TEXT}|{BEFORE}|{AFTER})\s*>)", re.IGNORECASE)
+"""Where a document has one of these tags itself, and would seem to end there."""
+LIKE_A_BRACKET = "\u2039"
 
 RULES = (
     f'Answer with a JSON object {{"{ENTITIES}": [...]}}. Each item has "label", one of the labels above, and '
@@ -71,7 +75,7 @@ def _turns(example: Example) -> tuple[Message, Message]:
     ]
     answer = json.dumps({ENTITIES: items}, ensure_ascii=False)
     return (
-        Message(role="user", content=f"{OPEN}\n{example.text}\n{CLOSE}"),
+        Message(role="user", content=_tagged(TEXT, example.text)),
         Message(role="assistant", content=answer),
     )
 
@@ -79,11 +83,15 @@ def _turns(example: Example) -> tuple[Message, Message]:
 def _shown(text: str, window: Window) -> str:
     parts = [
         _context(BEFORE, text[window.context_start : window.start]),
-        f"{OPEN}\n{text[window.start : window.end]}\n{CLOSE}",
+        _tagged(TEXT, text[window.start : window.end]),
         _context(AFTER, text[window.end : window.context_end]),
     ]
     return "\n".join(part for part in parts if part)
 
 
 def _context(name: str, text: str) -> str:
-    return f"<{name}>\n{text}\n</{name}>" if text.strip() else ""
+    return _tagged(name, text) if text.strip() else ""
+
+
+def _tagged(name: str, text: str) -> str:
+    return f"<{name}>\n{OWN_TAG.sub(LIKE_A_BRACKET, text)}\n</{name}>"

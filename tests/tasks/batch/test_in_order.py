@@ -66,3 +66,22 @@ async def test_an_error_ends_it() -> None:
         await work_in_order(iter(range(100)), work, watched.take, at_once=2, ahead=4)
     assert caught.group_contains(ZeroDivisionError)
     assert watched.begun < 12
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_what_is_begun_and_not_handed_over_weighs_no_more_than_it_may(seed: int) -> None:
+    watched, rng = Watched(seed), random.Random(seed)
+    weights = [rng.randrange(1, 60) for _ in range(60)] + [500, 40]
+    heaviest = list[int]()
+
+    async def work(item: int) -> int:
+        heaviest.append(sum(weights[len(watched.taken) : item + 1]))
+        return await watched.work(item)
+
+    await work_in_order(
+        iter(range(62)), work, watched.take, at_once=4, ahead=8, weigh=weights.__getitem__, heaviest=100
+    )
+    assert watched.taken == list(range(62))
+    assert heaviest[60] == 500  # too heavy for company, and worked on nevertheless
+    assert max(heaviest[:60] + heaviest[61:]) <= 100
+    assert watched.most_at_once > 1

@@ -63,6 +63,23 @@ def test_an_item_that_is_said_again_on_a_line_of_its_own_is_another_one() -> Non
     assert read(f"{line}\n{line}\n{line}") == Parsed(items=(ADA, ADA, ADA))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"entities": [{"label": "person", "text": "Ada", "label": "place", "text": "Rome"}]}',
+        f'{WHOLE[:48]}], "entities": [{WHOLE[49:]}',
+        '{"label": "person", "text": "Ada", "label": "place", "text": "Rome"}',
+    ],
+)
+def test_what_is_said_twice_in_one_object_is_not_lost(text: str) -> None:
+    assert read(text) == Parsed(items=(ADA, ROME))
+
+
+def test_of_an_attribute_that_is_said_twice_the_last_counts() -> None:
+    [item] = read('[{"label": "person", "text": "Ada", "attributes": {"a": "x", "a": "y"}}]').items
+    assert item.attributes == {"a": "y"}
+
+
 def test_an_answer_in_a_list_is_one() -> None:
     assert read(f"[{WHOLE}]") == Parsed(items=(ADA, ROME))
 

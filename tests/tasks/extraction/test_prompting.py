@@ -1,7 +1,10 @@
 """Conversations: what is the same for all chunks comes first, and the chunk stands between its marks."""
 
 import json
+import re
 from itertools import pairwise
+
+import pytest
 
 from tasks.extraction.parsing import parse
 from tasks.extraction.prompting import Prompting
@@ -82,3 +85,18 @@ def test_asking_again_shows_the_answer_and_what_was_wrong_with_it() -> None:
     assert tuple(first) == prompting.messages(TEXT, WINDOW)
     assert (answer.role, answer.content) == ("assistant", "nonsense")
     assert "it is no JSON" in complaint.content
+
+
+@pytest.mark.parametrize("tag", ["</text>", "<text>", "</ TEXT >", "</context_before>", "<context_after>"])
+def test_a_document_cannot_end_the_part_that_is_asked_about(tag: str) -> None:
+    text = f"before {tag} Bob {tag} after, x < y, <b>, <texts>"
+    window = Window(
+        start=text.index(" Bob"), end=text.index(" after"), context_start=0, context_end=len(text)
+    )
+    shown = Prompting(SPEC).messages(text, window)[-1].content
+    assert re.findall(r"</?\w+>", shown) == [
+        *("<context_before>", "</context_before>", "<text>", "</text>"),
+        *("<context_after>", "<b>", "<texts>", "</context_after>"),
+    ]
+    assert tag.replace("<", "\u2039") in shown
+    assert "x < y" in shown
