@@ -23,6 +23,7 @@ from backends.direct.library import is_installed
 from backends.errors import UnknownModelError
 from backends.exchanges import exchange
 from backends.labels import labels_from_spellings, labels_from_tokenizer, tokenizer_file
+from backends.load import Load, load_from_metrics
 from backends.messages import Label, Request, Response, SamplingParams, Usage
 from backends.registry import NotInstalledError
 from backends.retrying import Retrier
@@ -111,6 +112,11 @@ class VLLMEngine:
         """Who answers, for messages and the journal."""
         return f"direct:{self.engine.model}"
 
+    @property
+    def is_away(self) -> bool:
+        """Whether there is no engine now."""
+        return not self.engine.is_there
+
     async def ready(self) -> None:
         """Make the engine unless it lives, and introduce it.
 
@@ -191,6 +197,10 @@ class VLLMEngine:
     async def counters(self) -> ServerCounters | None:
         """Return what the engine has counted since it was made; None before."""
         return read_counters(self.engine.library.metrics()) if self.engine.is_there else None
+
+    async def load(self) -> Load | None:
+        """Return how busy the engine is; None where there is none."""
+        return load_from_metrics(self.engine.library.metrics()) if self.engine.is_there else None
 
     # --- one request ------------------------------------------------------------------------------------
 

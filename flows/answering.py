@@ -95,10 +95,14 @@ class Answerer:
         if server.root not in self._before and (counters := await server.counters()):
             self._before[server.root] = self._last[server.root] = counters
 
-    def asked(self) -> tuple[VLLMServer, ...]:
+    @property
+    def watchable(self) -> tuple[VLLMServer | VLLMEngine, ...]:
+        """Those that tell how busy they are."""
+        return tuple(one for one in self.servers if isinstance(one, VLLMServer | VLLMEngine))
+
+    def asked(self) -> tuple[VLLMServer | VLLMEngine, ...]:
         """Return the servers that were asked something, tell what they count, and are not away."""
-        servers = [one for one in self.servers if isinstance(one, VLLMServer)]
-        return tuple(one for one in servers if one.root in self._before and not one.is_away)
+        return tuple(one for one in self.watchable if one.root in self._before and not one.is_away)
 
     async def computed_since_last(self) -> int | None:
         """Return the prompt tokens that the servers have computed since this was last called.

@@ -24,6 +24,7 @@ from flows.extraction_parameters import ExtractionParameters
 from flows.extraction_progress import ExtractionProgress
 from flows.extraction_results import ExtractionResult, Totals, extraction_directory, write_summary
 from flows.extraction_source import Source, find_spec, open_source
+from flows.gpu_samples import Samples
 from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import Settings, load_settings
@@ -114,6 +115,7 @@ async def _extract(job: Job, extract: Extract, stop: Stop, run: Run | None) -> S
         seconds=time.monotonic() - started,
         cost_usd=run.cost_usd() if run else 0.0,
         evaluation=evaluation,
+        samples=run.samples if run else Samples(),
         flow_run_id=running_flow_run.id,
         deployment=running_deployment.name,
     )

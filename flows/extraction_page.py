@@ -23,6 +23,10 @@ def write_report(result: ExtractionResult, directory: Path, costs: Sequence[Mapp
         facts=_facts(result, costs),
         labels=[(label.name, label.description) for label in result.spec.labels],
         documents=_views(directory),
+        load=[
+            (row["where"], row["what"], row["least"], row["median"], row["most"])
+            for row in result.samples.rows()
+        ],
         evaluation=rows(evaluation) if evaluation else (),
         evaluation_note=in_a_sentence(evaluation) if evaluation else "",
     )
@@ -81,11 +85,14 @@ def _facts(result: ExtractionResult, costs: Sequence[Mapping[str, object]]) -> l
             ("passes", f"{parameters.passes}, of which {parameters.min_votes} have to find an entity"),
             ("questions", f"{totals.asked:,}, those that were put again included"),
             ("prompts sent", f"{tally.sent:,}; from the store {tally.from_the_store:,}"),
+            ("requests", f"{tally.requests:,}; prompts that failed {tally.failed:,}"),
             ("tokens", f"{tally.usage.input_tokens:,} in, {tally.usage.output_tokens:,} out"),
             ("cost in US dollars", usd),
         ]
         if tally.overflows:
             facts.append(("prompts that did not fit the context", f"{tally.overflows:,}"))
+        if tally.alerts:
+            facts.append(("alerts of servers and GPUs", f"{tally.alerts:,}"))
     facts.append(("seconds", f"{result.seconds:.0f}; runs so far {len(costs)}"))
     return facts
 

@@ -9,6 +9,7 @@ from cache.keys import make_key
 from flows.extraction_files import Finished
 from flows.extraction_gold import as_json
 from flows.extraction_parameters import LEFT_ALONE, ExtractionParameters
+from flows.gpu_samples import Samples
 from flows.results import write_whole
 from flows.run_parameters import STEERING
 from tasks.extraction.evaluation import Evaluation
@@ -34,6 +35,8 @@ class Totals:
     """{label: entities with a span}"""
     findings: Counter[str] = field(default_factory=Counter[str])
     """{status: entities and findings}"""
+    items: Counter[str] = field(default_factory=Counter[str])
+    """{status: what answers said}, of which several may be one entity, from other chunks and passes"""
     reasons: Counter[str] = field(default_factory=Counter[str])
     """{why a window failed: windows}"""
     characters: int = 0
@@ -48,6 +51,8 @@ class Totals:
         self.documents[finished.status] += 1
         self.entities.update(one.label for one in finished.entities if one.status in GROUNDED)
         self.findings.update(one.status for one in finished.entities)
+        for one in finished.entities:
+            self.items[one.status] += len(one.provenance)
         self.reasons.update(one.reason for one in finished.failed)
         self.characters += len(finished.text)
         self.answered_characters += len(finished.text) * finished.coverage
@@ -88,6 +93,8 @@ class ExtractionResult:
     """None where a price is not known."""
     evaluation: Evaluation | None = None
     """Against gold spans, where there are some."""
+    samples: Samples = field(default_factory=Samples)
+    """What was read of servers and GPUs."""
     flow_run_id: str | None = None
     deployment: str | None = None
 
@@ -116,11 +123,11 @@ class ExtractionResult:
             )
         if unreadable := totals.documents["unreadable"]:
             found.append(f"{unreadable} documents could not be read; documents.jsonl says why.")
-        ungrounded, every = totals.findings["ungrounded"], totals.findings.total()
+        ungrounded, every = totals.items["ungrounded"], totals.items.total()
         if ungrounded > MANY_UNGROUNDED * every:
             found.append(
-                f"{ungrounded} of {every} findings stand nowhere in their documents; they have no span and "
-                "are not counted. A larger model makes up less."
+                f"{ungrounded} of {every} items of answers stand nowhere in their documents; they have no "
+                "span and are not counted. A larger model makes up less."
             )
         if totals.invalid_items:
             found.append(f"{totals.invalid_items} items of answers had no text or an unknown label.")
@@ -168,6 +175,7 @@ class ExtractionResult:
             "documents": dict(totals.documents),
             "entities": dict(totals.entities),
             "findings": dict(totals.findings),
+            "items": dict(totals.items),
             "failed_chunks": dict(totals.reasons),
             "chunks": totals.chunks,
             "asked": totals.asked,

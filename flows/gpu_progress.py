@@ -14,6 +14,7 @@ from backends.addresses import is_loopback
 from backends.gpu import GPUMonitor, Watched
 from backends.gpu_alerts import Alert, figures
 from backends.readings import Readings
+from backends.vllm_engine import VLLMEngine
 from flows.gpu_samples import Samples
 
 PUBLISH_SECONDS = 5.0
@@ -83,7 +84,7 @@ class Watch:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 await acreate_table_artifact(
                     key="gpu",
-                    table=self.samples.rows(),
+                    table=[dict(row) for row in self.samples.rows()],
                     description="What servers and GPUs had to hold during the run",
                 )
         except Exception:
@@ -123,7 +124,8 @@ def watch_of(
         warn: Told each alarm once.
         note: Called with each alarm.
     """
-    monitor = GPUMonitor(reads_gpus=any(is_loopback(server.root) for server in servers))
+    is_here = any(isinstance(server, VLLMEngine) or is_loopback(server.root) for server in servers)
+    monitor = GPUMonitor(reads_gpus=is_here)
     return Watch(servers=asked, monitor=monitor, samples=samples, warn=warn, note=note)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TypedDict
 
 from backends.readings import GPUReading, Readings, ServerReading
 
@@ -14,7 +15,15 @@ WAITING = "requests waiting"
 PREEMPTED = "requests preempted since the first reading"
 USED = "memory used, GiB"
 
-Row = dict[str, object]
+
+class Row(TypedDict):
+    """One figure over a whole run."""
+
+    where: str
+    what: str
+    least: float
+    median: float
+    most: float
 
 
 @dataclass(kw_only=True)

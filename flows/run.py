@@ -186,8 +186,7 @@ def _estimator(backend: HookedBackend) -> Estimator:
 def _watch(run: Run) -> Watch | None:
     """Watch the run's servers; none where nothing is sent."""
     is_silent = run.estimator is not None or run.parameters.cache_mode is CacheMode.REPLAY
-    servers = [one for one in run.answerer.servers if isinstance(one, VLLMServer)]
-    if is_silent or not servers:
+    if is_silent or not run.answerer.watchable:
         return None
 
     def note(alert: Alert) -> None:
@@ -195,7 +194,7 @@ def _watch(run: Run) -> Watch | None:
         run.generator.journal.write([alert_row(alert.kind, alert.where)])
 
     answerer, warn = run.answerer, get_run_logger().warning
-    return watch_of(servers, answerer.asked, run.samples, warn, note)
+    return watch_of(answerer.watchable, answerer.asked, run.samples, warn, note)
 
 
 def _budget(parameters: RunParameters) -> Budget:

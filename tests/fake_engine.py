@@ -89,6 +89,7 @@ class FakeLibrary:
         self.engines: list[FakeEngine] = []
         self.asked: list[tuple[object, dict[str, Any]]] = []
         self.gate_is_open = True
+        self.share: float | None = None
 
     def build(self, model: str, args: Mapping[str, object]) -> FakeEngine:
         assert asyncio.get_running_loop()
@@ -97,6 +98,10 @@ class FakeLibrary:
         self.engines.append(FakeEngine(self))
         del model, args
         return self.engines[-1]
+
+    def memory_share(self, args: Mapping[str, object]) -> float | None:
+        del args
+        return self.share
 
     def end(self, engine: object, seconds: float) -> None:
         del seconds
@@ -132,7 +137,8 @@ class FakeLibrary:
         return ServerError(str(error)) if isinstance(error, RuntimeError) else None
 
     def metrics(self) -> str:
-        return 'vllm:prompt_tokens_total{engine="0"} 5.0\n'
+        figures = {"prompt_tokens_total": 5.0, "num_requests_waiting": 3.0, "kv_cache_usage_perc": 0.25}
+        return "".join(f'vllm:{name}{{engine="0"}} {value}\n' for name, value in figures.items())
 
 
 def fake_engine(library: FakeLibrary, model: str = "/models/fake-model") -> DirectEngine:

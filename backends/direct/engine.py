@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import aclosing
 from multiprocessing import util
 from pathlib import Path
@@ -25,6 +25,7 @@ from backends.direct.wire import (
     sampling_fields,
 )
 from backends.errors import BackendError, ModelNotLoadedError, ServerError
+from backends.gpu import GPUMonitor
 from backends.messages import Request, Response, SamplingParams, Usage
 from backends.one_style import OneStyle
 from backends.shared_call import SharedCall
@@ -32,6 +33,8 @@ from backends.wire import logprob_style, parse_chat, parse_completion
 
 SHUTDOWN_SECONDS = 20.0
 """After which what still runs is killed; an idle engine on a CPU took 11 s."""
+MEMORY_SECONDS = 60.0
+"""How long is waited for a GPU's memory, which whoever had it last may still be giving back."""
 CORE_NAME = "EngineCore"
 """How the names of the processes begin that vLLM's front end starts."""
 
@@ -49,6 +52,17 @@ class Watcher(Protocol):
 
 
 Watch = Callable[[int], Watcher | None]
+WaitForMemory = Callable[[float], Awaitable[object]]
+
+
+async def wait_for_memory(share: float) -> None:
+    """Wait until a GPU of this machine has such a share of its memory free; without a GPU, not at all.
+
+    Raises:
+        GPUMemoryError: None has, for longer than a process that ends takes to give it back.
+    """
+    async with GPUMonitor() as monitor:
+        await monitor.wait_for_memory(fraction=share, timeout_seconds=MEMORY_SECONDS)
 
 
 class DirectEngine:
@@ -59,6 +73,7 @@ class DirectEngine:
         args: Arguments of vLLM's engine, by their Python names.
         library: vLLM, or a fake.
         watch: Starts what ends the engine's processes if this process dies without a word.
+        wait: Waits for the memory that the engine needs.
     """
 
     def __init__(
@@ -68,11 +83,13 @@ class DirectEngine:
         *,
         library: Library | None = None,
         watch: Watch = watchdog.start,
+        wait: WaitForMemory = wait_for_memory,
     ) -> None:
         self.model = model
         self.args = dict(args or {})
         self.library: Library = library or VLLM()
         self._watch = watch
+        self._wait = wait
         self._watcher: Watcher | None = None
         self._thread = LoopThread("vllm-engine")
         self._styles = OneStyle()
@@ -184,6 +201,8 @@ class DirectEngine:
         if self._watcher is None:
             self._watcher = self._watch(self._owner)
         try:
+            if (share := self.library.memory_share(self.args)) is not None:
+                await self._wait(share)
             # Blocks this loop, on which nothing else could go on before there is an engine.
             self._engine = self.library.build(self.model, self.args)
         except Exception as error:

@@ -59,6 +59,10 @@ class Library(Protocol):
         """Make an engine; takes a minute or more, and blocks. Raises anything."""
         ...
 
+    def memory_share(self, args: Mapping[str, object]) -> float | None:
+        """Return which share of a GPU's memory an engine takes; None where it needs none of it."""
+        ...
+
     def end(self, engine: Engine, seconds: float) -> None:
         """End an engine's processes, by force after these seconds; from any thread."""
         ...
@@ -121,6 +125,15 @@ class VLLM:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         engine_args = _vllm(".engine.arg_utils").AsyncEngineArgs(model=model, **{**DEFAULT_ARGS, **args})
         return _vllm(".v1.engine.async_llm").AsyncLLM.from_engine_args(engine_args)
+
+    def memory_share(self, args: Mapping[str, object]) -> float | None:
+        """Return which share of a GPU's memory has to be free, or vLLM makes no engine."""
+        if not _vllm(".platforms").current_platform.is_cuda() or args.get("kv_cache_memory_bytes"):
+            return None
+        share = args.get(
+            "gpu_memory_utilization", _vllm(".engine.arg_utils").AsyncEngineArgs.gpu_memory_utilization
+        )
+        return float(share) if isinstance(share, int | float) else None
 
     def end(self, engine: Engine, seconds: float) -> None:
         """Shut an engine down; its reader first, or it would report the end as a failure."""

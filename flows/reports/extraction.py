@@ -92,6 +92,8 @@ class ExtractionPage:
     """(name, description). Colours go by this order; labels of entities that are missing here follow."""
     documents: Iterable[DocumentView] = ()
     """Gone through once, so they may be made one after another as the page is written."""
+    load: Sequence[tuple[str, str, float, float, float]] = ()
+    """(where, what, least, median, most) of what servers and GPUs held; none: no table."""
     evaluation: Sequence[EvaluationRow] = ()
     """No row: no table."""
     evaluation_note: str = ""

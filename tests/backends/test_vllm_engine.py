@@ -16,6 +16,7 @@ from backends.errors import (
     ModelNotLoadedError,
     UnknownModelError,
 )
+from backends.load import Load
 from backends.messages import Label, Response
 from backends.registry import NotInstalledError
 from backends.retrying import Retrier
@@ -179,12 +180,13 @@ async def test_weights_are_pinned_by_the_folder_as_for_a_server_here(engine: Dir
 
 async def test_labels_and_tokens_and_counters(engine: DirectEngine, library: FakeLibrary) -> None:
     async with backend_of(engine) as backend:
-        assert await backend.counters() is None
+        assert (backend.is_away, await backend.load(), await backend.counters()) == (True, None, None)
         assert await backend.count_tokens(completion("a bb")) == 2
         (label,) = await backend.find_labels(MODEL, ["Yes"])
         assert label == Label(text="Yes", token_ids=(3, 4))  # with a space before it, and without
         (outcome,) = await outcomes_of(backend, [scoring("x", [label])])
         assert isinstance(outcome, Response)
+        assert (backend.is_away, await backend.load()) == (False, Load(waiting=3, kv_use=0.25, preemptions=0))
         counters = await backend.counters()
         assert counters is not None
         assert counters.counts == {"prompt_tokens": 5}

@@ -11,9 +11,11 @@ import pytest
 from backends.gpu import GPUMonitor, Watched
 from backends.gpu_alerts import Alert
 from backends.load import Load
+from backends.vllm_engine import EngineModel, VLLMEngine
 from flows import gpu_progress
 from flows.gpu_progress import Watch, watch_of, watching
 from flows.gpu_samples import Samples
+from tests.fake_engine import FakeLibrary, fake_engine
 from tests.fake_nvml import GIB, FakeGPU, FakeNVML, NVMLError
 
 FULL = Load(waiting=3, kv_use=0.97, preemptions=0, running=8)
@@ -223,3 +225,9 @@ def test_the_gpus_of_this_machine_matter_where_a_server_is_here(addresses: list[
     heard = Heard()
     watch = watch_of(servers, lambda: servers, Samples(), heard.warnings.append, heard.alerts.append)
     assert ("not watched" not in watch.monitor.why_not) is reads
+
+
+def test_the_gpus_of_this_machine_matter_to_an_engine_of_this_process() -> None:
+    engine = VLLMEngine(EngineModel(path="/models/small"), engine=fake_engine(FakeLibrary()))
+    watch = watch_of([engine], lambda: [engine], Samples(), Heard().warnings.append, Heard().alerts.append)
+    assert "not watched" not in watch.monitor.why_not

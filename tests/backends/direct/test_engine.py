@@ -14,6 +14,7 @@ from backends.errors import (
     BadRequestError,
     ConnectionLostError,
     ContextOverflowError,
+    GPUMemoryError,
     ModelNotLoadedError,
     ServerError,
 )
@@ -144,6 +145,28 @@ async def test_one_that_cannot_be_made_says_so_at_once_until_it_is_tried_again(
         await engine.ready()
     await engine.ready()
     assert (await engine.complete(completion("x")))[0].text == "yes"
+
+
+async def test_it_waits_for_the_memory_that_it_takes_each_time_it_is_made(library: FakeLibrary) -> None:
+    waits: list[tuple[float, int]] = []
+
+    async def wait(share: float) -> None:
+        waits.append((share, len(library.engines)))
+        if len(waits) == 1:
+            raise GPUMemoryError("the GPU with the most free memory has 1.0 GiB free", needed_bytes=2**36)
+
+    library.share = 0.5
+    engine = DirectEngine("/models/fake-model", library=library, watch=lambda _: None, wait=wait)
+    try:
+        error = await failure_of(engine)
+        assert isinstance(error, ModelNotLoadedError)
+        assert "has 1.0 GiB free" in str(error)
+        await engine.ready()
+        library.engines[0].errored = True
+        await engine.revive()
+    finally:
+        engine.close()
+    assert waits == [(0.5, 0), (0.5, 0), (0.5, 1)]
 
 
 @pytest.mark.parametrize(
