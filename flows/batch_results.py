@@ -9,10 +9,10 @@ from pathlib import Path
 from cache.keys import make_key
 from flows.batch_parameters import LEFT_ALONE, BatchParameters
 from flows.gpu_samples import Samples
-from flows.results import write_whole
 from flows.run_parameters import STEERING
 from tasks.batch.questions import BAD_ROW, Answer, Questions
 from tasks.tally import Tally
+from tasks.whole_files import write_whole
 
 SHOWN_ROWS = 20
 CUT_OFF_SHARE = 0.05

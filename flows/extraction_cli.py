@@ -12,12 +12,12 @@ from rich.table import Table
 
 from flows.extraction_files import read_files
 from flows.extraction_gold import evaluate_files
-from flows.results import write_whole
 from flows.told import in_one_sentence
 from tasks.extraction.evaluation import Evaluation, Row, compare, compare_labels
 from tasks.extraction.gold import GoldError, GoldSpan, read_gold
 from tasks.extraction.langextract_format import read_langextract
 from tasks.extraction.spec import SpecError, read_spec
+from tasks.whole_files import write_whole
 
 app = typer.Typer(
     help="Compare what extractions found; bring specs along from langextract.",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flows.extraction_files import read_files
 from flows.extraction_parameters import Export
-from flows.results import replacing
 from tasks.extraction.exports import write_brat, write_conll
 from tasks.extraction.values import Document
+from tasks.whole_files import replacing
 
 CONLL, BRAT = "entities.conll", "brat"
 

@@ -7,7 +7,6 @@ from flows.extraction_files import Finished, read_files
 from flows.extraction_gold import in_a_sentence, rows
 from flows.extraction_results import ExtractionResult
 from flows.reports.extraction import DocumentView, ExtractionPage, FailedRange, write
-from flows.results import replacing
 
 SHOWN_CHARACTERS = 30_000_000
 """Of all documents together; a browser takes no page of any size. Those after it are listed without text."""
@@ -30,8 +29,7 @@ def write_report(result: ExtractionResult, directory: Path, costs: Sequence[Mapp
         evaluation=rows(evaluation) if evaluation else (),
         evaluation_note=in_a_sentence(evaluation) if evaluation else "",
     )
-    with replacing(directory / "report.html") as partial:
-        write(page, partial)
+    write(page, directory / "report.html")
 
 
 def _views(directory: Path) -> Iterator[DocumentView]:

@@ -10,12 +10,12 @@ from flows.extraction_files import Finished
 from flows.extraction_gold import as_json
 from flows.extraction_parameters import LEFT_ALONE, ExtractionParameters
 from flows.gpu_samples import Samples
-from flows.results import write_whole
 from flows.run_parameters import STEERING
 from tasks.extraction.evaluation import Evaluation
 from tasks.extraction.spec import ExtractionSpec
 from tasks.extraction.values import GROUNDED
 from tasks.tally import Tally
+from tasks.whole_files import write_whole
 
 MANY_UNGROUNDED = 0.2
 """Above this share of items that stand nowhere in their document the report warns."""

@@ -1,10 +1,8 @@
 """What an ICM run found, and the files that it leaves: labels, history, summary, report."""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import accumulate
@@ -24,6 +22,7 @@ from tasks.icm.scoring import margin
 from tasks.icm.search import Step
 from tasks.icm.state import State
 from tasks.tally import Tally
+from tasks.whole_files import write_whole
 
 LOW_LABEL_MASS = 0.2
 """Under this the report warns: scores then rest on a small part of what the model wanted to say."""
@@ -425,20 +424,3 @@ def write_files(result: ICMResult, directory: Path, html: str) -> dict[str, obje
 
 def _lines(rows: Iterable[Mapping[str, object]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Generator[Path]:
-    """Give a path to write to, which takes the place of another when the block ends without an error."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.extraction.values import GROUNDED, Entity
+from tasks.whole_files import replacing
 
 DocumentStatus = Literal["complete", "partial", "failed", "unreadable"]
 """complete: all of it was read; partial: parts failed; failed: all of it did; unreadable: it has no text."""
@@ -115,13 +116,8 @@ def write(page: ExtractionPage, path: Path) -> None:
     Raises:
         ValueError: A span or a failed range does not lie in its document.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(pieces(page))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces(page))
 
 
 def pieces(page: ExtractionPage) -> Iterator[str]:

@@ -5,17 +5,16 @@ import errno
 import json
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import psutil
 
 from tasks.batch.files import Kind, format_of
 from tasks.batch.parquet import require_pyarrow
 from tasks.batch.questions import Answer, plain_logprobs
 from tasks.batch.rows import InputError, Row
+from tasks.whole_files import partial_of, replacing
 
 ANSWER_COLUMNS: Mapping[str, Kind] = {
     "text": "text",
@@ -124,43 +123,18 @@ def _try_to_make(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     there = next(parent for parent in path.parents if parent.exists())
     with TemporaryDirectory(dir=there, prefix=".vllm-flows-") as trial:
-        partial = _partial(Path(trial) / path.relative_to(there))
+        partial = partial_of(Path(trial) / path.relative_to(there))
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 @contextmanager
 def open_output(path: Path, kinds: Mapping[str, Kind]) -> Generator[Write]:
     """Open a file that appears when the block ends without an error, in place of what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    partial = _partial(path)
     opened = {"jsonl": _open_jsonl, "csv": _open_csv, "parquet": _open_parquet}[format_of(path)]
-    try:
-        with opened(partial, kinds) as write:
-            yield write
-        _sync(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what processes have left that were killed while they wrote this file."""
-    for leftover in path.parent.glob(f"{path.name}.*.partial"):
-        pid = leftover.name.removesuffix(".partial").rpartition(".")[2]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            with suppress(FileNotFoundError):
-                leftover.unlink()
+    with replacing(path) as partial, opened(partial, kinds) as write:
+        yield write
 
 
 def _dumped(value: object) -> str:

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -78,18 +75,6 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         add([{"row": 1}, {"row": object()}])
     assert path.read_text() == "before"
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    leftover = tmp_path / f"a.jsonl.{dead.pid}.partial"
-    of_others = [tmp_path / f"a.jsonl.{os.getppid()}.partial", tmp_path / f"b.jsonl.{dead.pid}.partial"]
-    for path in [leftover, *of_others]:
-        path.touch()
-    with open_output(tmp_path / "a.jsonl", {}):
-        assert not leftover.exists()
-    assert all(path.exists() for path in of_others)
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
