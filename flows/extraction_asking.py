@@ -51,6 +51,7 @@ async def extract_with(
         sampling=parameters.sampling(),
         json_schema=_schema(parameters, spec),
         max_items=parameters.max_items if parameters.structured_output else None,
+        max_halvings=parameters.max_halvings,
         overlap_characters=_overlap_characters(parameters),
         passes=parameters.passes,
         pass_temperature=parameters.pass_temperature,

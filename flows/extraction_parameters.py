@@ -54,6 +54,12 @@ class ExtractionParameters(RunParameters):
         default=32_768, ge=1, description="Prompt and answer together; a server with less is respected"
     )
     max_items: int = Field(default=128, ge=1, description="Items of one answer at most")
+    max_halvings: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="How often a chunk is cut in two if its answer runs on or has max_items items",
+    )
     structured_output: bool = Field(
         default=True, description="Have the server follow the schema; False for servers that cannot"
     )

@@ -17,10 +17,6 @@ from tasks.extraction.windows import halves
 LEAST_CHARACTERS = 200
 """A window is not cut into smaller ones: an entity has to fit, with something around it."""
 
-MAX_HALVINGS = 2
-"""Of a window whose answers run on: a model that never ends would be asked about every sentence. What does
-not fit is cut as often as it has to be, since that is not sent."""
-
 REASON_CHARACTERS = 300
 """Of why a window failed: servers' own words may be long."""
 
@@ -46,6 +42,9 @@ class Settings:
     """Of the passes after the first, which would otherwise repeat it."""
     overlap_characters: int = 200
     """Between the halves of a window."""
+    max_halvings: int = 2
+    """Of a window whose answers run on, or have all the items that they may: of a model that never ends every
+    sentence would be asked about. What does not fit is cut as often as it must be: it was never sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +94,7 @@ class Answers:
     invalid: int = 0
     """Items that had no text or no known label."""
     full: int = 0
-    """Answers with as many items as one may have: there may have been more to say."""
+    """Answers with as many items as one may have, about windows that were not cut: there may be more to say."""
 
     def number(self, pass_number: int, window: Window, *, halvings: int = 0) -> _Question:
         """Make a question of a window, with a number of its own in its pass."""
@@ -235,14 +234,16 @@ class Asker:
                 return smaller
             return _failed(work, question, _told(outcome))
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)
+        is_full = len(parsed.items) + parsed.invalid == self.settings.max_items
+        runs_on = is_full or parsed.problem in {"cut off", "whitespace loop"}
+        may_cut = runs_on and self.retries and question.halvings < self.settings.max_halvings
+        if may_cut and (smaller := self._cut(document, work, question)):
+            return smaller
         if parsed.problem is None or not self.retries:
             work.keep(question, parsed)
             work.answered.append(question.window)
-            work.full += len(parsed.items) + parsed.invalid == self.settings.max_items
+            work.full += is_full
             return []
-        runs_on = parsed.problem in {"cut off", "whitespace loop"} and question.halvings < MAX_HALVINGS
-        if runs_on and (smaller := self._cut(document, work, question)):
-            return smaller
         why = WHAT_IS_WRONG[parsed.problem]
         if question.broken is None:
             shown = outcome.text.rstrip()[:REPEATED_CHARACTERS]

@@ -19,6 +19,7 @@ QUICK: JsonObject = {
     "overlap_tokens": 60,
     "max_completion_tokens": 160,
     "max_items": 3,
+    "max_halvings": 0,
 }
 """Few and short answers: what a model of 135M parameters says is not the point."""
 

@@ -80,6 +80,7 @@ async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
     retries: bool = True,
     text: str = TEXT,
     max_items: int | None = None,
+    max_halvings: int = 2,
     overflowed: Callable[[], None] = lambda: None,
 ) -> Answers:
     async def enough(messages: Sequence[Message]) -> int:
@@ -93,6 +94,7 @@ async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
         sampling=SamplingParams(max_tokens=512, seed=7),
         json_schema="{}",
         max_items=max_items,
+        max_halvings=max_halvings,
         passes=passes,
         overlap_characters=40,
     )
@@ -212,8 +214,25 @@ async def test_of_two_broken_answers_the_one_with_more_complete_items_is_kept() 
 async def test_an_answer_as_long_as_it_may_be_is_counted() -> None:
     first = await answers_of(Model())
     longest = max(len(items) for items in first.items.values())
-    assert (await answers_of(Model(), max_items=longest)).full > 0
-    assert (await answers_of(Model(), max_items=longest + 1)).full == 0
+    kept = await answers_of(Model(), max_items=longest, max_halvings=0)
+    assert kept.full > 0
+    assert found(kept) == found(first)
+    assert (await answers_of(Model(), max_items=longest + 1, max_halvings=0)).full == 0
+
+
+async def test_an_answer_as_long_as_it_may_be_is_asked_for_in_halves_so_that_nothing_is_lost() -> None:
+    def write(chunk: str, _: Request) -> Outcome:
+        items = [{"label": "word", "text": word} for word in chunk.split()]
+        return answered(json.dumps({"entities": items[:60]}))
+
+    model = Model(write)
+    answers = await answers_of(model, windows=in_one, max_items=60)
+    assert [len(some) for some in model.rounds] == [1, 2, 4]
+    assert found(answers) >= set(TEXT.split())
+    assert (answers.full, answers.failed, coverage(TEXT, answers.answered)) == (0, [], 1.0)
+    estimate = Model(write)
+    await answers_of(estimate, windows=in_one, max_items=60, retries=False)
+    assert len(estimate.rounds) == 1
 
 
 async def test_a_window_is_not_cut_into_less_than_an_entity_needs() -> None:
