@@ -133,8 +133,8 @@ class ExtractionResult:
             found.append(f"{totals.invalid_items} items of answers had no text or an unknown label.")
         if totals.full_answers:
             found.append(
-                f"{totals.full_answers} answers about the smallest parts of chunks have as many items as they "
-                f"may (max_items, {self.parameters.max_items}): there may be more; make chunks smaller."
+                f"{totals.full_answers} answers about the smallest parts of chunks have as many items as "
+                f"they may (max_items, {self.parameters.max_items}): there may be more; make chunks smaller."
             )
         passes, temperature = self.parameters.passes, self.parameters.pass_temperature
         if passes > 1 and temperature == 0:

@@ -94,7 +94,7 @@ class Answers:
     invalid: int = 0
     """Items that had no text or no known label."""
     full: int = 0
-    """Answers with as many items as one may have, about windows that were not cut: there may be more to say."""
+    """Answers with as many items as one may have, about windows that were not cut: there may be more."""
 
     def number(self, pass_number: int, window: Window, *, halvings: int = 0) -> _Question:
         """Make a question of a window, with a number of its own in its pass."""
