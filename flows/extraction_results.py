@@ -133,8 +133,9 @@ class ExtractionResult:
             found.append(f"{totals.invalid_items} items of answers had no text or an unknown label.")
         if totals.full_answers:
             found.append(
-                f"{totals.full_answers} answers about the smallest parts of chunks have as many items as "
-                f"they may (max_items, {self.parameters.max_items}): there may be more; make chunks smaller."
+                f"{totals.full_answers} answers have as many items as they may (max_items, "
+                f"{self.parameters.max_items}) and were not asked for in halves: there may be more; make "
+                "chunks smaller, or ask a larger model."
             )
         passes, temperature = self.parameters.passes, self.parameters.pass_temperature
         if passes > 1 and temperature == 0:

@@ -235,7 +235,10 @@ class Asker:
             return _failed(work, question, _told(outcome))
         parsed = parse(outcome.text, outcome.finish_reason, self.settings.spec.label_names)
         is_full = len(parsed.items) + parsed.invalid == self.settings.max_items
-        runs_on = is_full or parsed.problem in {"cut off", "whitespace loop"}
+        is_cut = is_full and _most_stand_in(
+            document.text[question.window.start : question.window.end], parsed
+        )
+        runs_on = is_cut or parsed.problem in {"cut off", "whitespace loop"}
         may_cut = runs_on and self.retries and question.halvings < self.settings.max_halvings
         if may_cut and (smaller := self._cut(document, work, question)):
             return smaller
@@ -256,6 +259,13 @@ class Asker:
         overlap = self.settings.overlap_characters
         cut = halves(document.text, question.window, overlap=overlap, least=LEAST_CHARACTERS)
         return [work.number(question.pass_number, half, halvings=question.halvings + 1) for half in cut]
+
+
+def _most_stand_in(text: str, parsed: Parsed) -> bool:
+    """Say whether an answer lists what stands in a text, rather than going on and on about other things."""
+    said = Counter(item.text.casefold() for item in parsed.items)
+    text = text.casefold()
+    return 2 * sum(min(times, text.count(one)) for one, times in said.items()) >= len(parsed.items)
 
 
 def _failed(work: Answers, question: _Question, reason: str) -> list[_Question]:

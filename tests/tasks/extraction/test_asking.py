@@ -230,9 +230,19 @@ async def test_an_answer_as_long_as_it_may_be_is_asked_for_in_halves_so_that_not
     assert [len(some) for some in model.rounds] == [1, 2, 4]
     assert found(answers) >= set(TEXT.split())
     assert (answers.full, answers.failed, coverage(TEXT, answers.answered)) == (0, [], 1.0)
+    assert answers.asked == 7
     estimate = Model(write)
     await answers_of(estimate, windows=in_one, max_items=60, retries=False)
     assert len(estimate.rounds) == 1
+
+
+@pytest.mark.parametrize("words", [["elsewhere"], ["word0001"], ["word0001", "elsewhere", "nowhere"]])
+async def test_an_answer_that_goes_on_about_nothing_is_not_asked_for_in_halves(words: list[str]) -> None:
+    items = [{"label": "word", "text": words[n % len(words)]} for n in range(60)]
+    model = Model(lambda _chunk, _: answered(json.dumps({"entities": items})))
+    answers = await answers_of(model, windows=in_one, max_items=60)
+    assert [len(some) for some in model.rounds] == [1]
+    assert (answers.full, coverage(TEXT, answers.answered)) == (1, 1.0)
 
 
 async def test_a_window_is_not_cut_into_less_than_an_entity_needs() -> None:
