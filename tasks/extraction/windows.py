@@ -62,5 +62,5 @@ def _blank_near(text: str, place: int, bounds: tuple[int, int]) -> int:
     after = re.compile(r"(?<=\s)\S").search(text, place, high)
     if after:
         return after.start()
-    before = text.rfind(" ", low, place)
+    before = max(text.rfind(blank, low, place) for blank in (" ", "\n"))
     return before + 1 if before >= 0 else place

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backends.errors import ContextOverflowError
 from backends.messages import Message
@@ -10,9 +12,11 @@ from tasks.extraction.budgets import Budget
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.rooms import Room
 from tasks.extraction.spec import read_spec
+from tasks.extraction.tokens import TURN_TOKENS
 from tasks.extraction.values import Window
 
-SPEC = read_spec({"name": "a", "description": "Find.", "labels": [{"name": "x"}]})
+EXAMPLE = {"text": "Ada spoke.", "entities": [{"label": "x", "text": "Ada"}]}
+SPEC = read_spec({"name": "a", "description": "Find.", "labels": [{"name": "x"}], "examples": [EXAMPLE]})
 PROMPTING = Prompting(SPEC)
 
 
@@ -30,19 +34,76 @@ class Words:
         return sum([await self.count_text(one.content) for one in messages])
 
 
+class Bytes(Words):
+    """The worst tokenizer and template that there are: a token a byte, and many around a turn."""
+
+    async def count_text(self, text: str) -> int:
+        return len(text.encode())
+
+    async def count_messages(self, messages: Sequence[Message]) -> int:
+        return await super().count_messages(messages) + 15 * len(messages)
+
+
 def about(text: str) -> Sequence[Message]:
-    return PROMPTING.messages(text, Window(start=0, end=len(text), context_start=0, context_end=len(text)))
+    return PROMPTING.messages(text, whole(text))
+
+
+def again(text: str, answer: str) -> Sequence[Message]:
+    return PROMPTING.again(text, whole(text), answer, "it is no JSON")
+
+
+def whole(text: str) -> Window:
+    return Window(start=0, end=len(text), context_start=0, context_end=len(text))
 
 
 async def room(words: Words, **budget: int) -> Room:
     return await Room.measured(Budget(**budget), words, PROMPTING)
 
 
+@given(
+    st.text("aé日", max_size=700),
+    st.none() | st.text("a日", max_size=400),
+    st.integers(1000, 2600),
+    st.integers(100, 600),
+    st.integers(1500, 3000),
+)
+async def test_prompt_and_answer_always_fit_together(
+    text: str, answer: str | None, max_prompt_tokens: int, max_completion_tokens: int, context: int
+) -> None:
+    counter = Bytes()
+    measured = await room(
+        counter,
+        max_prompt_tokens=max_prompt_tokens,
+        max_completion_tokens=max_completion_tokens,
+        context=context,
+    )
+    messages = about(text) if answer is None else again(text, answer)
+    prompt = await counter.count_messages(messages)
+    if prompt > min(max_prompt_tokens, context - 100):
+        with pytest.raises(ContextOverflowError):
+            await measured.answer_tokens(messages)
+    else:
+        assert await measured.answer_tokens(messages) == min(max_completion_tokens, context - prompt)
+
+
 async def test_what_surely_fits_is_not_counted() -> None:
     words = Words()
     measured = await room(words)
     assert await measured.answer_tokens(about("word " * 100)) == 4096
+    assert await measured.answer_tokens(again("word " * 100, "no")) == 4096
     assert words.asked == 1
+
+
+async def test_instructions_and_examples_are_counted_once_and_exactly() -> None:
+    words = Words()
+    fixed = await words.count_messages(about(""))
+    asked = about("x" * 100)
+    at_most = fixed + len(asked[-1].content.encode()) + TURN_TOKENS
+    for context, counted in ((at_most + 200, 0), (at_most + 199, 1)):
+        measured = await room(words, max_completion_tokens=200, context=context)
+        words.asked = 0
+        assert await measured.answer_tokens(asked) == 200
+        assert words.asked == counted
 
 
 async def test_what_may_not_fit_is_counted_and_its_answer_shortened() -> None:
@@ -60,8 +121,21 @@ async def test_a_chunk_has_what_instructions_context_and_answer_leave() -> None:
     measured = await room(words, max_prompt_tokens=2000, max_completion_tokens=500, context=1200)
     assert measured.chunk_tokens() == 700 - fixed
     assert measured.chunk_tokens(context_characters=50) == 600 - fixed
-    with pytest.raises(ContextOverflowError, match="context_characters"):
+    with pytest.raises(ContextOverflowError, match="examples and context_characters take"):
         measured.chunk_tokens(context_characters=540)
+    short = await room(words, max_prompt_tokens=600, max_completion_tokens=500, context=1200)
+    assert short.chunk_tokens() == 600 - fixed
+
+
+async def test_room_for_a_few_words_only_is_no_room() -> None:
+    counter = Bytes()
+    fixed = await counter.count_messages(about(""))
+    measured = await room(counter, max_prompt_tokens=fixed + 16)
+    assert measured.chunk_tokens() == 16
+    with pytest.raises(ContextOverflowError, match=f"examples take {fixed:,} of the") as raised:
+        (await room(counter, max_prompt_tokens=fixed + 15)).chunk_tokens()
+    assert raised.value.limit_tokens == fixed + 15
+    assert raised.value.estimated_tokens == fixed + 16
 
 
 async def test_where_a_whole_answer_leaves_no_room_chunk_and_answer_share_it() -> None:

@@ -1,6 +1,9 @@
 """Windows: what they cover, and their halves."""
 
-from hypothesis import given
+import re
+
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.extraction.values import Window
@@ -27,6 +30,10 @@ def test_what_is_uncovered_is_in_no_window_and_everything_else_is_or_is_blank(
     assert all(not text[place].strip() for place in set(range(len(text))) - covered - missed)
     assert all(text[start:end].strip() for start, end in gaps)
     assert coverage(text, windows) == (1 - len(missed) / len(text) if text else 1.0)
+
+
+def test_a_window_in_another_takes_nothing_from_it() -> None:
+    assert uncovered("x" * 20, [window(0, 10), window(2, 4), window(15, 18)]) == [(10, 15), (18, 20)]
 
 
 def test_a_text_without_windows_is_uncovered_and_an_empty_one_is_not() -> None:
@@ -58,12 +65,43 @@ def test_halves_are_smaller_and_cover_their_window(text: str, overlap: int, leas
         assert half.context_end - half.end == whole.context_end - whole.end
 
 
-def test_halves_are_cut_between_words_and_share_some() -> None:
-    text = "one two three four five six seven eight"
-    left, right = halves(text, window(0, len(text)), overlap=8, least=5)
-    assert text[left.start : left.end].endswith(" ")
-    assert text[right.start - 1] == " "
-    assert text[right.start : left.end].strip()
+LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=12)
+LEFT_RIGHT = (*[4] * 9, 60, 60)  # only words that begin in the left half, or only in the right
+ENDS = (1, 77, 1)
+"""Lengths of words: long ones lie across the places at which a window is cut."""
+
+
+@given(LENGTHS, st.sampled_from(" \n"), st.integers(0, 150))
+@example(LEFT_RIGHT, "\n", 40)
+@example(LEFT_RIGHT[::-1], " ", 40)
+@example(ENDS, " ", 0)
+@example((30, 14, 40), " ", 80)
+@example((25, 60), " ", 80)
+def test_halves_are_cut_at_words_in_reach_and_both_leave_something_to_the_other(
+    lengths: list[int], blank: str, overlap: int
+) -> None:
+    text = blank.join("x" * length for length in lengths)
+    cut = halves(text, window(0, len(text)), overlap=overlap, least=1)
+    if not cut:
+        assert len(text) < 4
+        return
+    left, right = cut
+    middle, eighth = len(text) // 2, len(text) // 8
+    assert eighth <= right.start <= left.end <= len(text) - eighth
+    assert left.end >= middle
+    begins = [found.start() for found in re.finditer(r"(?<=\s)\S", text)]
+    for place, low, high in ((left.end, middle, len(text) - eighth), (right.start, eighth, left.end)):
+        if re.fullmatch(r"\S\S", text[place - 1 : place + 1]):
+            assert not [begin for begin in begins if low < begin < high]
+
+
+@given(st.integers(20, 200), st.integers(0, 300))
+def test_halves_share_what_is_wanted_though_not_more_than_a_quarter(words: int, overlap: int) -> None:
+    text = "ab " * words
+    left, right = halves(text, window(0, len(text)), overlap=overlap, least=1)
+    wanted, middle = min(overlap, len(text) // 4), len(text) // 2
+    assert abs(left.end - (middle + wanted // 2)) <= 3
+    assert abs(right.start - (middle - wanted // 2)) <= 3
 
 
 def test_a_text_without_blanks_is_cut_in_the_middle() -> None:
@@ -71,5 +109,15 @@ def test_a_text_without_blanks_is_cut_in_the_middle() -> None:
     assert (left.end, right.start) == (50, 50)
 
 
-def test_what_is_small_is_not_cut() -> None:
-    assert halves("x" * 100, window(0, 100), overlap=0, least=51) == ()
+def test_halves_show_as_much_around_them_as_their_window_did() -> None:
+    whole = Window(start=20, end=80, context_start=13, context_end=91)
+    left, right = halves("x" * 100, whole, overlap=10, least=10)
+    assert (left.context_start, left.context_end - left.end) == (13, 11)
+    assert (right.start - right.context_start, right.context_end) == (7, 91)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "least", "is_cut"), [(0, 50, True), (0, 51, False), (20, 40, True), (20, 41, False)]
+)
+def test_what_is_small_without_what_halves_share_is_not_cut(overlap: int, least: int, is_cut: bool) -> None:  # noqa: FBT001
+    assert bool(halves("x" * 100, window(0, 100), overlap=overlap, least=least)) == is_cut
