@@ -82,6 +82,7 @@ async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
     max_items: int | None = None,
     max_halvings: int = 2,
     overflowed: Callable[[], None] = lambda: None,
+    document: str = "d",
 ) -> Answers:
     async def enough(messages: Sequence[Message]) -> int:
         del messages
@@ -91,7 +92,7 @@ async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
         spec=SPEC,
         model="m",
         revision="r",
-        sampling=SamplingParams(max_tokens=512, seed=7),
+        sampling=SamplingParams(max_tokens=512, seed=7, temperature=0.1),
         json_schema="{}",
         max_items=max_items,
         max_halvings=max_halvings,
@@ -106,11 +107,16 @@ async def answers_of(  # noqa: PLR0913 - by keyword, and few are ever given
         retries=retries,
         overflowed=overflowed,
     )
-    return await asker.answers(Document(id="d", text=text))
+    return await asker.answers(Document(id=document, text=text))
 
 
 def found(answers: Answers) -> set[str]:
     return {item.text for items in answers.items.values() for item in items}
+
+
+def missed_by(answers: Answers) -> float:
+    """Return the share of the text about which there is neither an answer nor a failure."""
+    return 1 - coverage(TEXT, [*answers.answered, *(whole(one.start, one.end) for one in answers.failed)])
 
 
 async def test_every_window_is_asked_about_once_and_all_at_a_time() -> None:
@@ -131,8 +137,16 @@ async def test_requests_are_those_of_the_settings_and_passes_differ() -> None:
         ("m", "r", "{}", 512)
     }
     drawn = [(one.sampling.seed, one.sampling.temperature) for one in requests[::4]]
-    assert drawn == [(7, 0.0), (8, 0.7), (9, 0.7)]
+    assert drawn == [(7, 0.1), (8, 0.7), (9, 0.7)]
     assert len({one.group for one in requests}) == 12
+
+
+async def test_the_questions_about_different_documents_are_of_different_groups() -> None:
+    model = Model()
+    for document in ("d", "e"):
+        await answers_of(model, document=document)
+    groups = [{one.group for one in some} for some in model.rounds]
+    assert not groups[0] & groups[1]
 
 
 @pytest.mark.parametrize(
@@ -172,13 +186,20 @@ async def test_halves_overlap_so_that_no_word_is_lost_at_the_cut() -> None:
 
 
 async def test_an_answer_that_is_no_json_is_asked_for_once_more_with_what_was_wrong() -> None:
-    model = Model(lambda chunk, one: listing(chunk) if len(one.messages) > 2 else answered("I cannot."))
+    model = Model(lambda chunk, one: listing(chunk) if len(one.messages) > 2 else answered("I cannot. \n\n"))
     answers = await answers_of(model)
     assert [len(some) for some in model.rounds] == [4, 4]
     [*_, said, complaint] = model.rounds[1][0].messages
     assert said.content == "I cannot."
     assert "no JSON" in complaint.content
     assert (answers.failed, coverage(TEXT, answers.answered)) == ([], 1.0)
+
+
+async def test_of_a_long_answer_that_was_of_no_use_the_beginning_is_shown() -> None:
+    model = Model(lambda _chunk, one: answered("[]" if len(one.messages) > 2 else "word " * 1000))
+    await answers_of(model)
+    [*_, said, _] = model.rounds[1][0].messages
+    assert said.content == "word " * 400
 
 
 async def test_a_chunk_that_always_fails_is_written_down_and_the_others_stay() -> None:
@@ -188,6 +209,7 @@ async def test_a_chunk_that_always_fails_is_written_down_and_the_others_stay() -
     assert (failed.start, failed.pass_number) == (0, 0)
     assert "no JSON" in failed.reason
     assert len(answers.answered) == 3
+    assert sorted(answers.windows) == [(0, 1), (0, 2), (0, 3)]
     assert 0.7 < coverage(TEXT, answers.answered) < 0.8
     assert answers.asked == 5
 
@@ -203,9 +225,13 @@ async def test_what_is_complete_in_a_broken_answer_is_kept_when_nothing_else_com
     assert len(answers.failed) == 4
 
 
-async def test_of_two_broken_answers_the_one_with_more_complete_items_is_kept() -> None:
-    two = '[{"label": "word", "text": "a"}, {"label": "word", "text": "b"}, {"text":'
-    model = Model(lambda _, one: answered(two if len(one.messages) == 2 else "no"))
+@pytest.mark.parametrize("better", [2, 4])
+async def test_of_two_broken_answers_the_one_with_more_complete_items_is_kept(better: int) -> None:
+    one, two = (
+        '[{"label": "word", "text": "c"}, {"text":',
+        '[{"label": "word", "text": "a"}, {"label": "word", "text": "b"}, {"text":',
+    )
+    model = Model(lambda _, asked: answered(two if len(asked.messages) == better else one))
     answers = await answers_of(model)
     assert found(answers) == {"a", "b"}
     assert len(answers.failed) == 4
@@ -218,6 +244,11 @@ async def test_an_answer_as_long_as_it_may_be_is_counted() -> None:
     assert kept.full > 0
     assert found(kept) == found(first)
     assert (await answers_of(Model(), max_items=longest + 1, max_halvings=0)).full == 0
+    assert first.full == 0  # they may have as many as they like
+    bad = Model(
+        lambda _chunk, _: answered('[{"label": "nobody", "text": "a"}, {"label": "word", "text": "b"}]')
+    )
+    assert (await answers_of(bad, max_items=2)).full == 4
 
 
 async def test_an_answer_as_long_as_it_may_be_is_asked_for_in_halves_so_that_nothing_is_lost() -> None:
@@ -251,11 +282,24 @@ async def test_a_window_is_not_cut_into_less_than_an_entity_needs() -> None:
     assert [len(some) for some in model.rounds] == [1, 1]
 
 
+async def test_what_never_fits_is_cut_down_to_parts_in_which_an_entity_has_room() -> None:
+    model = Model(lambda _chunk, _: ContextOverflowError("no"))
+    answers = await answers_of(model, windows=in_one)
+    assert all(200 <= one.end - one.start < 400 for one in answers.failed)
+    assert missed_by(answers) == 0.0
+
+
 async def test_a_question_that_the_server_refuses_is_a_failed_window() -> None:
     model = Model(lambda chunk, _: BadRequestError("no") if "word0000" in chunk else listing(chunk))
     answers = await answers_of(model)
     assert [one.reason for one in answers.failed] == ["BadRequestError: no"]
     assert answers.asked == 4
+
+
+async def test_of_a_long_reason_the_beginning_is_told() -> None:
+    answers = await answers_of(Model(lambda _chunk, _: BadRequestError("because " * 1000)))
+    assert {len(one.reason) for one in answers.failed} == {300}
+    assert all(one.reason.startswith("BadRequestError: because ") for one in answers.failed)
 
 
 async def test_a_prompt_that_the_server_finds_too_long_is_asked_for_in_halves() -> None:
@@ -298,7 +342,42 @@ async def test_a_prompt_that_never_fits_is_a_failed_window_and_nothing_is_sent()
     answers = await answers_of(model, max_tokens=no_room)
     assert model.rounds == []
     assert coverage(TEXT, answers.answered) == 0.0
+    assert missed_by(answers) == 0.0
     assert all("tokens" in one.reason for one in answers.failed)
+
+
+async def test_a_prompt_whose_tokens_cannot_be_counted_is_a_failed_window_and_the_others_are_sent() -> None:
+    async def count(messages: Sequence[Message]) -> int:
+        if "word0000" in messages[-1].content:
+            raise BadRequestError("no")
+        return 512
+
+    model = Model()
+    answers = await answers_of(model, max_tokens=count)
+    assert [one.reason for one in answers.failed] == ["BadRequestError: no"]
+    assert (len(answers.answered), answers.asked, model.purposes) == (3, 3, ["d: 3 chunks"])
+
+
+async def test_a_document_that_cannot_be_cut_has_failed_as_a_whole() -> None:
+    async def refused(text: str, number: int) -> list[Window]:
+        raise BadRequestError(f"no: {len(text)} {number}")
+
+    model = Model()
+    answers = await answers_of(model, windows=refused)
+    [failed] = answers.failed
+    assert (failed.start, failed.end, failed.pass_number) == (0, len(TEXT), 0)
+    assert (failed.reason, model.rounds) == (f"BadRequestError: no: {len(TEXT)} 0", [])
+
+
+@pytest.mark.parametrize("what", ["windows", "max_tokens"])
+async def test_when_nobody_counts_tokens_any_more_it_ends(what: str) -> None:
+    async def gone(*_: object) -> None:
+        raise ServerGoneError("gone")
+
+    model = Model()
+    with pytest.raises(ServerGoneError):
+        await (answers_of(model, windows=gone) if what == "windows" else answers_of(model, max_tokens=gone))
+    assert model.rounds == []
 
 
 async def test_an_estimate_asks_nothing_again() -> None:

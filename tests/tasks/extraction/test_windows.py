@@ -36,6 +36,10 @@ def test_a_window_in_another_takes_nothing_from_it() -> None:
     assert uncovered("x" * 20, [window(0, 10), window(2, 4), window(15, 18)]) == [(10, 15), (18, 20)]
 
 
+def test_blanks_between_windows_are_not_missed_and_words_are() -> None:
+    assert uncovered("ab \n cd ef", [window(0, 2), window(5, 7)]) == [(7, 10)]
+
+
 def test_a_text_without_windows_is_uncovered_and_an_empty_one_is_not() -> None:
     assert coverage("word", []) == 0.0
     assert coverage("  ", []) == 1.0
