@@ -8,6 +8,7 @@ from backends.errors import BadRequestError, ServerGoneError
 from backends.messages import Message, Request, Response, SamplingParams
 from tasks.extraction.asking import Asker, Settings
 from tasks.extraction.extracting import Extracted, Extractor
+from tasks.extraction.prompting import Prompting
 from tasks.extraction.spec import read_spec
 from tasks.extraction.values import Document, Window
 
@@ -15,21 +16,29 @@ SPEC = read_spec(
     {
         "name": "people",
         "description": "Find people.",
-        "labels": [{"name": "person", "normalizer": "upper"}],
-        "examples": [{"text": "Zoe Quill left.", "entities": [{"label": "person", "text": "Zoe Quill"}]}],
+        "labels": [{"name": "person", "normalizer": "upper"}, {"name": "place"}],
+        "examples": [
+            {"text": "Zoe Quill left.", "entities": [{"label": "person", "text": "Zoe Quill"}]},
+            {"text": "Max Born stayed.", "entities": [{"label": "person", "text": "Max Born"}]},
+        ],
     }
 )
 TEXT = "Ada Lovelace met Alan Turing in London, where Grace Hopper was."
+EXAMPLE_TURNS = Prompting(SPEC).constant[1:]
 Answer = Callable[[Request, int], Outcome]
 
 
-def said(*names: str) -> Response:
-    items = [{"label": "person", "text": name} for name in names]
+def said(*names: str, label: str = "person") -> Response:
+    items = [{"label": label, "text": name} for name in names]
     return Response(text=json.dumps({"entities": items}), finish_reason="stop")
 
 
 async def extracted(
-    answer: Answer, *, windows: Sequence[Sequence[tuple[int, int]]] = (((0, 63),),), min_votes: int = 1
+    answer: Answer,
+    *,
+    windows: Sequence[Sequence[tuple[int, int]]] = (((0, 63),),),
+    min_votes: int = 1,
+    max_items: int | None = None,
 ) -> Extracted:
     """Extract with an answer for each (request, pass) and windows for each pass."""
 
@@ -51,6 +60,7 @@ async def extracted(
         revision=None,
         sampling=SamplingParams(max_tokens=100),
         json_schema=None,
+        max_items=max_items,
         passes=len(windows),
     )
     asker = Asker(settings=settings, ask=ask, windows=cut, max_tokens=enough)
@@ -60,15 +70,82 @@ async def extracted(
 
 async def test_what_a_model_says_is_looked_for_in_the_text() -> None:
     found = await extracted(
-        lambda _request, _pass: said("ada lovelace", "Alan Turing", "Kurt Goedel", "Zoe Quill")
+        lambda _request, _pass: said("ada lovelace", "Alan Turing", "Kurt Goedel", "Max Born", "Zoe Quill")
     )
     assert [(one.text, one.start, one.status, one.normalized) for one in found.entities] == [
         ("Ada Lovelace", 0, "normalized", "ADA LOVELACE"),
         ("Alan Turing", 17, "exact", "ALAN TURING"),
+        ("Max Born", None, "leaked", None),
         ("Zoe Quill", None, "leaked", None),
         ("Kurt Goedel", None, "ungrounded", None),
     ]
     assert (found.coverage, found.failed, found.missed) == (1.0, (), ())
+
+
+async def test_a_label_without_a_normalizer_gives_no_value() -> None:
+    found = await extracted(lambda _request, _pass: said("London", label="place"))
+    assert [(one.label, one.text, one.normalized) for one in found.entities] == [("place", "London", None)]
+
+
+async def test_of_two_labels_for_one_span_the_first_of_the_spec_wins() -> None:
+    for labels in (("person", "place"), ("place", "person")):
+        items = [{"label": label, "text": "London"} for label in labels]
+        answer = Response(text=json.dumps({"entities": items}), finish_reason="stop")
+        [entity] = (await extracted(lambda _request, _pass, answer=answer: answer)).entities
+        assert (entity.label, entity.conflict) == ("person", True)
+
+
+async def test_an_entity_says_which_answers_it_is_from() -> None:
+    found = await extracted(
+        lambda request, _: (
+            said("Nobody", "Alan Turing") if "Alan" in request.messages[-1].content else said()
+        ),
+        windows=(((0, 16), (10, 63)), ((0, 40), (30, 63))),
+    )
+    [entity] = [one for one in found.entities if one.start is not None]
+    seen = [(one.pass_number, one.chunk, one.index) for one in entity.provenance]
+    assert seen == [(0, 1, 1), (1, 0, 1)]
+
+
+async def test_what_a_pass_has_not_found_where_it_looked_loses_votes() -> None:
+    def answer(_: Request, number: int) -> Outcome:
+        return said("Ada Lovelace", "Alan Turing") if number == 0 else said("Ada Lovelace")
+
+    both = (((0, 63),), ((0, 63),))
+    found = await extracted(answer, windows=both)
+    assert [(one.text, one.confidence) for one in found.entities] == [
+        ("Ada Lovelace", 1.0),
+        ("Alan Turing", 0.5),
+    ]
+    assert [one.text for one in (await extracted(answer, windows=both, min_votes=2)).entities] == [
+        "Ada Lovelace"
+    ]
+
+
+async def test_what_failed_is_in_the_order_of_the_text_and_of_the_passes() -> None:
+    def answer(request: Request, number: int) -> Outcome:
+        is_left = "Ada" in request.messages[-1].content
+        if is_left:
+            return said() if number == 0 else BadRequestError("no")
+        # What is no JSON is asked for again, and so it fails after what is refused.
+        return Response(text="no", finish_reason="stop") if number == 0 else BadRequestError("no")
+
+    found = await extracted(answer, windows=(((0, 28), (17, 63)), ((0, 28), (17, 63))))
+    assert [(one.start, one.pass_number) for one in found.failed] == [(0, 1), (17, 0), (17, 1)]
+    assert (found.missed, found.coverage) == (((28, 63),), 28 / 63)
+
+
+async def test_questions_and_what_is_odd_in_answers_are_counted_over_all_passes() -> None:
+    items = [{"label": "nobody", "text": "a"}, {"label": "person"}, {"label": "person", "text": "Ada"}]
+    whole = Response(text=json.dumps({"entities": items}), finish_reason="stop")
+
+    def answer(request: Request, number: int) -> Outcome:
+        is_first = number == 0 and len(request.messages) == len(EXAMPLE_TURNS) + 2
+        return Response(text="no", finish_reason="stop") if is_first else whole
+
+    found = await extracted(answer, windows=(((0, 28), (17, 63)), ((0, 63),)), max_items=3)
+    assert (found.chunks, found.asked) == (3, 5)
+    assert (found.invalid_items, found.full_answers) == (6, 3)
 
 
 async def test_a_pass_without_an_answer_has_no_vote() -> None:
@@ -105,6 +182,17 @@ async def test_an_answer_that_broke_off_counts_up_to_its_last_item() -> None:
         ("Grace Hopper", 1, 1.0),
     ]
     assert len(found.failed) == 1
+
+
+async def test_an_answer_that_broke_off_has_looked_up_to_the_furthest_of_its_items() -> None:
+    items = '[{"label": "person", "text": "Grace Hopper"}, {"label": "person", "text": "Nobody"}, {"text'
+
+    def answer(_: Request, number: int) -> Outcome:
+        return said("Alan Turing") if number == 0 else Response(text=items, finish_reason="stop")
+
+    found = await extracted(answer, windows=(((0, 63),), ((0, 63),)))
+    spans = [(one.text, one.confidence) for one in found.entities if one.start is not None]
+    assert spans == [("Alan Turing", 0.5), ("Grace Hopper", 0.5)]
 
 
 async def test_a_window_without_an_answer_takes_nothing_from_its_neighbour() -> None:

@@ -27,8 +27,11 @@ def read(text: str, finish_reason: str = "stop") -> Parsed:
         '{"entities": [{"label": "person", "text": "Ada"}]} [{"label": "place", "text": "Rome"}]',
         f"<think>maybe [1] or {{2}}</think>{WHOLE}",
         f"The set {{x}} is: {WHOLE}",
+        f"As {{a}}, {{b}}, {{c}}, {{d}} and {{e}} say: {WHOLE}",
+        f"See the note [1]: {WHOLE}",
         '[{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"}]',
         "{'entities': [{'label': 'person', 'text': 'Ada'}, {'label': 'place', 'text': 'Rome'}]}",
+        "[{'label': 'person', 'text': 'Ada'}, {'label': 'place', 'text': 'Rome'}]",
         '{"entities": [{"label": "person", "text": "Ada"}, {"label": "place", "text": "Rome"},],}',
     ],
 )
@@ -43,6 +46,7 @@ def test_a_whole_answer_is_read_however_it_is_wrapped(text: str) -> None:
         f"[{{}}]\n{WHOLE[:60]}",
         f"```json\n{WHOLE}\n```\nAnd: " + WHOLE[:30],
         '{"label": "person", "text": "Ada"}\n{"label": "place", "te',
+        f"{WHOLE}\nAnd there",
     ],
 )
 def test_what_runs_into_its_limit_behind_something_whole_is_cut_off(text: str) -> None:
@@ -56,6 +60,15 @@ def test_a_broken_block_before_a_whole_one_is_asked_for_again_and_keeps_its_item
     assert read(f'{broken}\n[{{"label": "place", "text": "Rome"}}]') == Parsed(
         items=(ADA, ROME), problem="no JSON"
     )
+
+
+def test_a_broken_item_is_missed_in_other_quotes_too() -> None:
+    assert read(f"{WHOLE}\n{{'label': 'person', 'text': }}") == Parsed(items=(ADA, ROME), problem="no JSON")
+
+
+def test_what_is_loose_is_text_whatever_it_looks_like() -> None:
+    items = read("{entities: [{label: person, text: No}, {label: person, text: 1984-01-31}]}").items
+    assert [item.text for item in items] == ["No", "1984-01-31"]
 
 
 def test_an_item_that_is_said_again_on_a_line_of_its_own_is_another_one() -> None:
@@ -85,7 +98,12 @@ def test_an_answer_in_a_list_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"maybe {WHOLE[:-44]}]}} or so</think>{WHOLE}", f"<think>{WHOLE}</think>{WHOLE}"]
+    "text",
+    [
+        f"maybe {WHOLE[:-44]}]}} or so</think>{WHOLE}",
+        f"<think>{WHOLE}</think>{WHOLE}",
+        f"<think>I end with </think> [] </think>{WHOLE}",
+    ],
 )
 def test_what_was_only_thought_is_no_answer(text: str) -> None:
     assert read(text) == Parsed(items=(ADA, ROME))
@@ -95,7 +113,14 @@ def test_thoughts_without_an_end_are_no_answer() -> None:
     assert read(f"<think>{WHOLE}", "length") == Parsed(items=(), problem="cut off")
 
 
+def test_marks_of_thoughts_in_an_item_are_its_text() -> None:
+    [item] = read('{"entities": [{"label": "person", "text": "the mark <think> in it"}]}').items
+    assert item.text == "the mark <think> in it"
+
+
 def test_halves_of_characters_are_replaced() -> None:
+    [item] = read('{"label": "person", "text": "Ada", "attributes": {"role": "j\\ud800"}}').items
+    assert item.attributes == {"role": "j\ufffd"}
     [item] = read('{"entities": [{"label": "person", "text": "A\\ud800da"}]}').items
     assert item.text == "A\ufffdda"
     [item] = read('{"entities": [{"label": "person", "text": "\\ud83d\\ude00"}]}').items
@@ -154,8 +179,9 @@ def test_some_blanks_are_no_loop(blanks: int, problem: str) -> None:
     assert read('{"entities": [' + " " * blanks, "length").problem == problem
 
 
-def test_an_answer_that_is_whole_before_its_blanks_is_whole() -> None:
-    assert read(WHOLE + " " * 200, "length") == Parsed(items=(ADA, ROME))
+@pytest.mark.parametrize("answer", [WHOLE + " " * 200, f"```\n{WHOLE}\n```\n", f"{WHOLE}\r\n\t"])
+def test_an_answer_that_is_whole_before_its_limit_is_whole(answer: str) -> None:
+    assert read(answer, "length") == Parsed(items=(ADA, ROME))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +193,9 @@ def test_an_answer_that_is_whole_before_its_blanks_is_whole() -> None:
         ('{"people": ["Ada"]}', "other JSON"),
         ('{"entities": "Ada"}', "other JSON"),
         ("[1, 2]", "other JSON"),
+        ('{"text": "Ada"}', "other JSON"),
+        ('{"label": "person"}', "other JSON"),
+        ('[{"label": "person", "text": "Ada"}, 3]', "other JSON"),
     ],
 )
 def test_what_is_no_answer_says_why(text: str, problem: str) -> None:
@@ -179,15 +208,30 @@ def test_attributes_become_texts_and_empty_ones_are_left_out() -> None:
         "empty": "",
         "none": None,
         "n": 3,
+        "share": 0.5,
         "yes": True,
         "all": ["a", 1, ["x"]],
     }
     answer = {"entities": [{"label": "person", "text": "Ada", "attributes": given_attributes}]}
     [item] = read(json.dumps(answer)).items
-    assert item.attributes == {"role": "buyer", "n": "3", "yes": "true", "all": "a; 1"}
+    assert item.attributes == {"role": "buyer", "n": "3", "share": "0.5", "yes": "true", "all": "a; 1"}
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000, "{" * 5000, '["x", ' * 3000])
+@pytest.mark.parametrize("attributes", [["judge"], "judge", 3, None, {}])
+def test_attributes_that_are_none_leave_their_item_whole(attributes: object) -> None:
+    answer = {"entities": [{"label": "person", "text": "Ada", "attributes": attributes}]}
+    assert read(json.dumps(answer)) == Parsed(items=(ADA,))
+
+
+@pytest.mark.parametrize("label", [["person"], {"person": 1}, 3, None])
+def test_a_label_that_is_no_text_is_none_of_any_labels(label: object) -> None:
+    answer = json.dumps({"entities": [{"label": label, "text": "Ada"}]})
+    assert parse(answer, "stop", frozenset(LABELS)) == Parsed(items=(), invalid=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "[" * 5000 + "]" * 5000, '{"a":' * 5000, "{" * 5000, '["x", ' * 3000]
+)
 def test_deep_nesting_is_no_answer_and_no_crash(text: str) -> None:
     assert read(text) == Parsed(items=(), problem="no JSON")
 
