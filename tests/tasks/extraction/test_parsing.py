@@ -102,7 +102,7 @@ def test_an_answer_in_a_list_is_one() -> None:
     [
         f"maybe {WHOLE[:-44]}]}} or so</think>{WHOLE}",
         f"<think>{WHOLE}</think>{WHOLE}",
-        f"<think>I end with </think> [] </think>{WHOLE}",
+        f"<think>I end with </think>{WHOLE[:-44]}]}} </think>{WHOLE}",
     ],
 )
 def test_what_was_only_thought_is_no_answer(text: str) -> None:
