@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backends.errors import ContextOverflowError
@@ -60,13 +60,18 @@ async def room(words: Words, **budget: int) -> Room:
     return await Room.measured(Budget(**budget), words, PROMPTING)
 
 
+TEXTS = st.builds(str.__mul__, st.sampled_from("aé日"), st.integers(0, 400))
+
+
 @given(
-    st.text("aé日", max_size=400),
-    st.none() | st.text("a日", max_size=400),
+    TEXTS,
+    st.none() | TEXTS,
     st.integers(100, 600),
     st.integers(-60, 60) | st.just(10_000),
     st.integers(-60, 60) | st.just(10_000),
 )
+@example("日" * 100, None, 200, -5, 10_000)  # not as many tokens as characters
+@example("", "a" * 300, 200, 10_000, -5)  # not the last turn alone
 async def test_prompt_and_answer_always_fit_together(
     text: str, answer: str | None, max_completion_tokens: int, prompt_room: int, answer_room: int
 ) -> None:
