@@ -17,6 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tasks.extraction.boundaries import Boundaries, boundaries
+from tasks.extraction.characters import per_character
+
 _UNIFIED: Final = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035`\u00b4\u02bc\u02b9\u02bb\u2039\u203a", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u2036\u00ab\u00bb\u301d\u301e\u301f", '"'),
@@ -33,9 +36,11 @@ _DROPPED: Final = (
 _IS_DROPPED: Final = re.compile(f"[{_DROPPED}]")
 _BLANKS: Final = re.compile(rf"(\s)[\s{_DROPPED}]+")
 _BROKEN_WORD: Final = re.compile(
-    r"(?:(?<=[^\W\d_])|(?<=[\u0300-\u036f]))[-\u00ad\u2010\u2011][^\S\r\n]*\r?\n\s*(?=[^\W\d_])"
+    r"[-\u00ad\u2010\u2011](?:(?<=[^\W\d_].)|(?<=[\u0300-\u036f].))[^\S\r\n]*\r?\n\s*(?=[^\W\d_])"
 )
 _AROUND_WORDS: Final = ".,;:!?()[]{}'\"-/"
+_FIRST_MARK: Final = 0x300
+_LAST_MARK: Final = 0x36F
 _MARKS: Final = re.compile("[\u0300-\u036f]")
 _HANGUL: Final = range(0xAC00, 0xD7A4)
 
@@ -126,16 +131,15 @@ def without_marks(text: str) -> str:
 class Folded:
     """A text, folded, and where in the original each of its characters stands.
 
-    Takes 5 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
+    Takes 6 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
     """
 
-    __slots__ = ("_origins", "_part", "_words", "original", "splits", "text")
+    __slots__ = ("_boundaries", "_origins", "_part", "_words", "original", "text")
 
     def __init__(self, original: str) -> None:
         self.original: Final = original
         self.text: Final = fold(original)
-        self.splits: Final = bytearray(len(self.text))
-        """What is known of whether a word goes on before each character; `occurrences` fills it in."""
+        self._boundaries: Boundaries | None = None
         self._words: frozenset[str] | None = None
         self._part: tuple[int, int, str, Sequence[int]] | None = None
         self._origins = array("i", _origins(original).tobytes())  # gives out single numbers faster than numpy
@@ -164,6 +168,14 @@ class Folded:
         return Wording(self.text[start:end], "".join([self.original[origin] for origin in origins]))
 
     @property
+    def boundaries(self) -> Boundaries:
+        """Where words begin and end."""
+        if self._boundaries is None:
+            origins = np.frombuffer(self._origins, dtype=np.int32)
+            self._boundaries = boundaries(self.text, self.original, origins)
+        return self._boundaries
+
+    @property
     def words(self) -> frozenset[str]:
         """All words, without the points around them."""
         if self._words is None:
@@ -173,17 +185,21 @@ class Folded:
     def without_marks(self, start: int, end: int) -> tuple[str, Sequence[int]]:
         """Return a part of the folded text without accents, and where its characters stand; the end, too."""
         if self._part is None or self._part[:2] != (start, end):
-            text = self.text[start:end]
-            marks = [found.start() for found in _MARKS.finditer(text)]
-            kept = range(start, end + 1)
-            if marks:
-                kept = np.delete(np.arange(start, end + 1), marks).tolist()
-            self._part = (start, end, without_marks(text), kept)
+            self._part = (start, end, *_letters(self.text[start:end], start))
         return self._part[2:]
 
     def folded_offset(self, offset: int) -> int:
         """Return the first folded character that comes from `offset` of the original or from behind it."""
         return bisect_left(self._origins, offset)
+
+
+def _letters(text: str, offset: int) -> tuple[str, Sequence[int]]:
+    if text.isascii():
+        return text, range(offset, offset + len(text) + 1)
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    kept = np.flatnonzero((points < _FIRST_MARK) | (points > _LAST_MARK))
+    places = [*(kept + offset).tolist(), offset + len(text)]
+    return points[kept].tobytes().decode("utf-32-le", "surrogatepass"), places
 
 
 def _origins(text: str) -> npt.NDArray[np.int32]:
@@ -199,10 +215,4 @@ def _origins(text: str) -> npt.NDArray[np.int32]:
 
 def _lengths(text: str) -> npt.NDArray[np.uint8]:
     """How many characters each character folds to on its own."""
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    odd = {ord(one): len(_TABLE[ord(one)]) for one in set(text) if len(_TABLE[ord(one)]) != 1}
-    if not odd:
-        return np.ones(len(points), dtype=np.uint8)
-    table = np.ones(max(*odd, int(points.max())) + 1, dtype=np.uint8)
-    table[list(odd)] = list(odd.values())
-    return table[points]
+    return per_character(text, lambda one: len(_TABLE[ord(one)]))

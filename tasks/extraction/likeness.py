@@ -30,6 +30,7 @@ _DATED: Final = 6
 _MIXED: Final = 4
 """Digits of a number that a stray letter does not make another one; but 144A is not 144."""
 
+_WORD: Final = re.compile(r"\S+")
 _DIGITS: Final = re.compile(r"\d+")
 _LEADING_ZEROS: Final = re.compile(r"(?<![\d.,])0+(?=\d)")
 _LETTER_WITHIN: Final = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
@@ -71,15 +72,22 @@ def _words(wording: Wording) -> list[_Word]:
     original = wording.original
     is_heading = original.isupper() and any(len(word) > _SHORT for word in wording.text.split())
     found: list[_Word] = []
-    for word in re.finditer(r"\S+", wording.text):
-        bare = "".join(one for one in word.group() if one.isalnum() or unicodedata.combining(one))
+    for word in _WORD.finditer(wording.text):
+        bare = _without_points(word.group())
         if bare:
-            capitals = sum(one.isupper() for one in original[word.start() : word.end()])
+            letters = original[word.start() : word.end()]
+            capitals = 0 if letters.islower() else sum(map(str.isupper, letters))
             case: _Case = (
                 "small" if not capitals else "capitals" if capitals > 1 and not is_heading else "capital"
             )
             found.append(_Word(unicodedata.normalize("NFC", bare), case))
     return found
+
+
+def _without_points(word: str) -> str:
+    if word.isalnum():
+        return word
+    return "".join(one for one in word if one.isalnum() or unicodedata.combining(one))
 
 
 def _differences(words: list[_Word], others: list[_Word]) -> Iterator[tuple[list[_Word], list[_Word]]]:
@@ -210,7 +218,7 @@ def _cuts(text: str) -> tuple[str, frozenset[int]]:
 
 def has_suffix(text: str, other: str) -> bool:
     """Say whether a word is a number of the other text with one more letter, as 144A beside 144."""
-    if _bare(text) == _bare(other):  # the letter is there, behind a blank
+    if not _DIGITS.search(other) or _bare(text) == _bare(other):  # the letter is there, behind a blank
         return False
     numbers = {bare for bare in map(_bare, other.split()) if bare.isdecimal()}
     return any(bare[-1:].isalpha() and bare[:-1] in numbers for bare in map(_bare, text.split()))

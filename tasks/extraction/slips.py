@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache, partial
+from typing import Final, Literal
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
@@ -11,7 +12,7 @@ from tasks.extraction.chains import Span
 from tasks.extraction.folding import Folded, Wording, bare_word, without_marks
 from tasks.extraction.likeness import is_slip
 from tasks.extraction.nearness import differences, edits, is_near, most_edits
-from tasks.extraction.occurrences import occurrences, splits_word
+from tasks.extraction.occurrences import occurrences
 
 CUTOFF: Final = 88.0
 """How alike a text and a span have to be, of 100."""
@@ -53,6 +54,7 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         return
     hay, places = source.without_marks(start, end)
     needle = without_marks(text)
+    judge = cache(partial(_judge, item))  # one wording is found in many places
     others: list[tuple[int, Span]] = []
     near: list[tuple[int, Span, Slip]] = []
     for _ in range(_MOST_TRIES):
@@ -64,16 +66,24 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         if found:
             span, score = found
             wording = source.wording(*span)
-            slip = Slip(occurrences(wording.text, source, start, end) or [span], score)
-            if score * 100 >= CUTOFF and is_slip(item, wording):
-                yield slip
-            elif is_near(item, wording):
-                near.append((edits(text, wording.text), span, slip))
-            else:
+            verdict = judge(wording, score)
+            if verdict == "other":
                 others.append((edits(text, wording.text), span))
+            else:
+                slip = Slip(occurrences(wording.text, source, start, end) or [span], score)
+                if verdict == "slip":
+                    yield slip
+                else:
+                    near.append((edits(text, wording.text), span, slip))
         hay = hay[:first] + _TRIED * (last - first) + hay[last:]
     if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item, lone, source):
         yield lone
+
+
+def _judge(item: Wording, span: Wording, score: float) -> Literal["slip", "near", "other"]:
+    if score * 100 >= CUTOFF and is_slip(item, span):
+        return "slip"
+    return "near" if is_near(item, span) else "other"
 
 
 def _lone(
@@ -111,8 +121,8 @@ def _roughly(text: str, hay: str) -> Span | None:
 def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span, float] | None:
     """Return the span from word to word around a rough one that is most alike, if it is alike enough."""
     best, best_score = None, _NEAR_CUTOFF
-    ends = _word_limits(source, rough[1], within, beside=-1)
-    for start in _word_limits(source, rough[0], within, beside=0):
+    ends = _nearest(source.boundaries.ends, rough[1], within)
+    for start in _nearest(source.boundaries.starts, rough[0], within):
         for end in ends:
             score = _score(text, source.text[start:end], best_score) if start < end else 0.0
             if score > best_score or (score == best_score and best is None):
@@ -122,6 +132,9 @@ def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span
 
 def _score(text: str, span: str, at_least: float) -> float:
     """Return how alike two texts are, of 100, or 0; two letters that are swapped count as one."""
+    shorter, longer = sorted((len(text), len(span)))
+    if at_least >= CUTOFF and 200 * shorter < at_least * (shorter + longer):
+        return 0.0  # whatever their letters are
     score = fuzz.ratio(text, span, score_cutoff=at_least)
     if not score and at_least < CUTOFF and not (text.isascii() and span.isascii()):
         bare = fuzz.ratio(without_marks(text), without_marks(span), score_cutoff=at_least)
@@ -136,26 +149,14 @@ def _score(text: str, span: str, at_least: float) -> float:
     return score
 
 
-def _word_limits(source: Folded, near: int, within: Span, *, beside: int) -> list[int]:
-    """Return the nearest offsets where words begin or end, some on each side.
-
-    Args:
-        source: The document.
-        near: Where to look.
-        within: No offset outside is returned.
-        beside: Which character beside an offset must not be blank: 0 for the one behind it, where a word
-            begins, -1 for the one before it, where a word ends.
-    """
-    text = source.text
-    behind = range(near, max(within[0], near - _FARTHEST) - 1, -1)
-    before = range(near + 1, min(within[1], near + _FARTHEST) + 1)
+def _nearest(boundaries: bytes, near: int, within: Span) -> list[int]:
+    """Return the nearest offsets where words begin, or end, some on each side; none outside of a span."""
+    first, last = max(within[0], near - _FARTHEST), min(within[1], near + _FARTHEST)
     found: list[int] = []
-    for side in (behind, before):
-        left = _MOST_LIMITS
-        for at in side:
-            if text[at + beside : at + beside + 1] != " " and not splits_word(source, at):
-                found.append(at)
-                left -= 1
-                if not left:
-                    break
+    at = near + 1
+    while len(found) < _MOST_LIMITS and (at := boundaries.rfind(1, first, at)) >= 0:
+        found.append(at)
+    most, at = len(found) + _MOST_LIMITS, near
+    while len(found) < most and (at := boundaries.find(1, at + 1, last + 1)) >= 0:
+        found.append(at)
     return found
