@@ -14,7 +14,8 @@ def per_character(text: str, rule: Callable[[str], int]) -> npt.NDArray[np.uint8
     if not text:
         return np.empty(0, dtype=np.uint8)
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    found = {ord(one): rule(one) for one in set(text)}
-    table = np.zeros(max(found) + 1, dtype=np.uint8)
-    table[list(found)] = list(found.values())
+    table = np.zeros(int(points.max()) + 1, dtype=np.uint8)
+    table[points] = 1
+    for point in np.flatnonzero(table).tolist():
+        table[point] = rule(chr(point))
     return table[points]

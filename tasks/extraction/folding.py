@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Final
 
 import numpy as np
@@ -111,9 +112,9 @@ def wording(text: str) -> Wording:
     text = _cleaned(text)
     if text.isascii() and text.isprintable():
         return Wording(text.casefold().translate(_TABLE).strip(), text.strip())
-    letters = [(_TABLE[ord(one)], one) for one in text]
-    folded = "".join(some for some, _ in letters)
-    original = "".join(one * len(some) for some, one in letters)
+    letters = [_TABLE[ord(one)] for one in text]
+    folded = "".join(letters)
+    original = "".join(map(mul, text, map(len, letters)))
     start, end = len(folded) - len(folded.lstrip()), len(folded.rstrip())
     return Wording(folded[start:end], original[start:end])
 
@@ -134,13 +135,14 @@ class Folded:
     Takes 6 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
     """
 
-    __slots__ = ("_boundaries", "_origins", "_part", "_words", "original", "text")
+    __slots__ = ("_boundaries", "_letters", "_origins", "_part", "_words", "original", "text")
 
     def __init__(self, original: str) -> None:
         self.original: Final = original
         self.text: Final = fold(original)
         self._boundaries: Boundaries | None = None
         self._words: frozenset[str] | None = None
+        self._letters: tuple[str, Sequence[int]] | None = None
         self._part: tuple[int, int, str, Sequence[int]] | None = None
         self._origins = array("i", _origins(original).tobytes())  # gives out single numbers faster than numpy
 
@@ -185,20 +187,28 @@ class Folded:
     def without_marks(self, start: int, end: int) -> tuple[str, Sequence[int]]:
         """Return a part of the folded text without accents, and where its characters stand; the end, too."""
         if self._part is None or self._part[:2] != (start, end):
-            self._part = (start, end, *_letters(self.text[start:end], start))
+            self._part = (start, end, *self._letters_of(start, end))
         return self._part[2:]
+
+    def _letters_of(self, start: int, end: int) -> tuple[str, Sequence[int]]:
+        if self.text.isascii():
+            return self.text[start:end], range(start, end + 1)
+        if self._letters is None:
+            self._letters = _letters(self.text)
+        letters, places = self._letters
+        first, last = bisect_left(places, start), bisect_left(places, end)
+        return letters[first:last], [*places[first:last], end]
 
     def folded_offset(self, offset: int) -> int:
         """Return the first folded character that comes from `offset` of the original or from behind it."""
         return bisect_left(self._origins, offset)
 
 
-def _letters(text: str, offset: int) -> tuple[str, Sequence[int]]:
-    if text.isascii():
-        return text, range(offset, offset + len(text) + 1)
+def _letters(text: str) -> tuple[str, Sequence[int]]:
+    """Return a text without accents, and where its characters stand."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     kept = np.flatnonzero((points < _FIRST_MARK) | (points > _LAST_MARK))
-    places = [*(kept + offset).tolist(), offset + len(text)]
+    places = array("i", kept.astype(np.int32).tobytes())
     return points[kept].tobytes().decode("utf-32-le", "surrogatepass"), places
 
 

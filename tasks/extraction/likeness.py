@@ -9,9 +9,8 @@ has made it up or means something else. In doubt two texts are different ones.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from rapidfuzz.distance import OSA, Levenshtein
 
@@ -34,6 +33,7 @@ _WORD: Final = re.compile(r"\S+")
 _DIGITS: Final = re.compile(r"\d+")
 _LEADING_ZEROS: Final = re.compile(r"(?<![\d.,])0+(?=\d)")
 _LETTER_WITHIN: Final = re.compile(r"(?<=\d)[^\W\d_](?=\d)")
+_LETTER_BEHIND: Final = re.compile(r"\d[^\s\d]*[^\W\d_]")
 _THOUSANDS: Final = re.compile(r"(?<=\d)[.,](?=\d{3}(?!\d))")
 _DECIMALS: Final = re.compile(r"(?<=\d[.,])\d{1,2}(?![.,]?\d)")
 _DATE: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})")
@@ -50,8 +50,7 @@ NEGATIONS: Final = frozenset({"no", "not", "non", "nor", "não", "nao", "ni", "n
 _Case = Literal["small", "capital", "capitals"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(NamedTuple):
     """Between two blanks, without points, marks put together with their letters."""
 
     text: str
@@ -218,7 +217,7 @@ def _cuts(text: str) -> tuple[str, frozenset[int]]:
 
 def has_suffix(text: str, other: str) -> bool:
     """Say whether a word is a number of the other text with one more letter, as 144A beside 144."""
-    if not _DIGITS.search(other) or _bare(text) == _bare(other):  # the letter is there, behind a blank
+    if not _LETTER_BEHIND.search(text) or _bare(text) == _bare(other):  # the letter is there, behind a blank
         return False
     numbers = {bare for bare in map(_bare, other.split()) if bare.isdecimal()}
     return any(bare[-1:].isalpha() and bare[:-1] in numbers for bare in map(_bare, text.split()))

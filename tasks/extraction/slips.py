@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Final, Literal
 
 from rapidfuzz import fuzz
@@ -31,6 +30,8 @@ _FARTHEST: Final = 48
 """Words that are longer are not completed."""
 _TRIED: Final = "\0"
 
+_Verdict = Literal["slip", "near", "other"]
+
 
 @dataclass(frozen=True, slots=True)
 class Slip:
@@ -54,7 +55,7 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         return
     hay, places = source.without_marks(start, end)
     needle = without_marks(text)
-    judge = cache(partial(_judge, item))  # one wording is found in many places
+    verdicts: dict[tuple[Wording, float], _Verdict] = {}  # one wording is found in many places
     others: list[tuple[int, Span]] = []
     near: list[tuple[int, Span, Slip]] = []
     for _ in range(_MOST_TRIES):
@@ -66,7 +67,9 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         if found:
             span, score = found
             wording = source.wording(*span)
-            verdict = judge(wording, score)
+            verdict = verdicts.get((wording, score))
+            if verdict is None:
+                verdict = verdicts[wording, score] = _judge(item, wording, score)
             if verdict == "other":
                 others.append((edits(text, wording.text), span))
             else:
@@ -80,7 +83,7 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         yield lone
 
 
-def _judge(item: Wording, span: Wording, score: float) -> Literal["slip", "near", "other"]:
+def _judge(item: Wording, span: Wording, score: float) -> _Verdict:
     if score * 100 >= CUTOFF and is_slip(item, span):
         return "slip"
     return "near" if is_near(item, span) else "other"
@@ -124,17 +127,23 @@ def _snapped(text: str, source: Folded, rough: Span, within: Span) -> tuple[Span
     ends = _nearest(source.boundaries.ends, rough[1], within)
     for start in _nearest(source.boundaries.starts, rough[0], within):
         for end in ends:
-            score = _score(text, source.text[start:end], best_score) if start < end else 0.0
+            if not _can_be_alike(len(text), end - start, best_score):
+                continue
+            score = _score(text, source.text[start:end], best_score)
             if score > best_score or (score == best_score and best is None):
                 best, best_score = (start, end), score
     return (best, best_score / 100) if best else None
 
 
+def _can_be_alike(length: int, other: int, at_least: float) -> bool:
+    """Say whether two texts of such lengths can have a score, whatever their letters are."""
+    if at_least < CUTOFF:  # accents may be left out
+        return other > 0
+    return 200 * min(length, other) >= at_least * (length + other)
+
+
 def _score(text: str, span: str, at_least: float) -> float:
     """Return how alike two texts are, of 100, or 0; two letters that are swapped count as one."""
-    shorter, longer = sorted((len(text), len(span)))
-    if at_least >= CUTOFF and 200 * shorter < at_least * (shorter + longer):
-        return 0.0  # whatever their letters are
     score = fuzz.ratio(text, span, score_cutoff=at_least)
     if not score and at_least < CUTOFF and not (text.isascii() and span.isascii()):
         bare = fuzz.ratio(without_marks(text), without_marks(span), score_cutoff=at_least)
