@@ -84,9 +84,8 @@ def fold(text: str) -> str:
     A word that a hyphen breaks at the end of a line is joined if it goes on in lower case. Folding twice is
     folding once.
     """
-    folded = text.translate(_TABLE)
-    if text.isprintable() and "  " not in folded:  # has no blanks or hyphens that need care
-        return folded
+    if text.isprintable() and "  " not in (folded := text.translate(_TABLE)):
+        return folded  # has no blanks or hyphens that need care
     return _cleaned(text).translate(_TABLE)
 
 
@@ -181,7 +180,7 @@ class Folded:
     def words(self) -> frozenset[str]:
         """All words, without the points around them."""
         if self._words is None:
-            self._words = frozenset(map(bare_word, self.text.split()))
+            self._words = frozenset(map(bare_word, set(self.text.split())))
         return self._words
 
     def without_marks(self, start: int, end: int) -> tuple[str, Sequence[int]]:
