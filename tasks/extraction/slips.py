@@ -1,8 +1,9 @@
 """What a text that stands nowhere in a document may be a slip for: spans that are nearly the same."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
@@ -30,8 +31,6 @@ _FARTHEST: Final = 48
 """Words that are longer are not completed."""
 _TRIED: Final = "\0"
 
-_Verdict = Literal["slip", "near", "other"]
-
 
 @dataclass(frozen=True, slots=True)
 class Slip:
@@ -55,38 +54,37 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         return
     hay, places = source.without_marks(start, end)
     needle = without_marks(text)
-    verdicts: dict[tuple[Wording, float], _Verdict] = {}  # one wording is found in many places
     others: list[tuple[int, Span]] = []
     near: list[tuple[int, Span, Slip]] = []
-    for _ in range(_MOST_TRIES):
-        rough = _roughly(needle, hay)
-        if rough is None:
-            break
-        first, last = rough
-        found = _snapped(text, source, (places[first], places[last]), (start, end))
-        if found:
+    left = _MOST_TRIES
+    while left > 0 and (rough := _roughly(needle, hay)):
+        tried = [(places[rough[0]], places[rough[1]])]
+        if found := _snapped(text, source, tried[0], (start, end)):
             span, score = found
             wording = source.wording(*span)
-            verdict = verdicts.get((wording, score))
-            if verdict is None:
-                verdict = verdicts[wording, score] = _judge(item, wording, score)
-            if verdict == "other":
-                others.append((edits(text, wording.text), span))
-            else:
+            is_certain = score * 100 >= CUTOFF and is_slip(item, wording)
+            away = edits(text, wording.text)
+            if is_certain or is_near(item, wording):
                 slip = Slip(occurrences(wording.text, source, start, end) or [span], score)
-                if verdict == "slip":
+                tried += (other for other in slip.spans if other != span)
+                if is_certain:
                     yield slip
                 else:
-                    near.append((edits(text, wording.text), span, slip))
-        hay = hay[:first] + _TRIED * (last - first) + hay[last:]
+                    near.append((away, span, slip))
+            else:
+                others.append((away, span))
+        left -= len(tried)
+        hay = _blanked(hay, places, tried[:_MOST_TRIES])
     if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item, lone, source):
         yield lone
 
 
-def _judge(item: Wording, span: Wording, score: float) -> _Verdict:
-    if score * 100 >= CUTOFF and is_slip(item, span):
-        return "slip"
-    return "near" if is_near(item, span) else "other"
+def _blanked(hay: str, places: Sequence[int], spans: Iterable[Span]) -> str:
+    """Return a text without letters where spans of the folded text stand in it."""
+    for span in spans:
+        first, last = (bisect_left(places, offset) for offset in span)
+        hay = hay[:first] + _TRIED * (last - first) + hay[last:]
+    return hay
 
 
 def _lone(
