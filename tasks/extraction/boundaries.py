@@ -70,7 +70,8 @@ def _goes_on(
     in_number[:-1] = digits[:-2] & (behind[:-1] == _POINT) & digits[2:]
     in_number[1:] |= in_number[:-1]
     has_point = (before == _POINT) | (behind == _POINT)
-    return np.where(has_point, in_number, one_word) & (before != _BLANK) & (behind != _BLANK)
+    goes_on: npt.NDArray[np.bool_] = np.where(has_point, in_number, one_word)
+    return goes_on & (before != _BLANK) & (behind != _BLANK)
 
 
 def _joined(original: str, origins: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.extraction.folding import Folded, Wording, fold, wording
+from tasks.extraction.folding import Folded, Wording, fold, without_marks, wording
 
 TRICKY = st.sampled_from(
     [
@@ -148,3 +148,15 @@ def test_what_cannot_be_seen_is_dropped() -> None:
     dropped = {one for one in characters() if not fold(one)}
     assert {one for one in characters() if unicodedata.category(one) == "Cf"} <= dropped
     assert all(unicodedata.category(one) in {"Cf", "Mn"} for one in dropped)
+
+
+@given(TEXTS, st.data())
+def test_what_stands_without_accents_knows_its_places(text: str, data: st.DataObject) -> None:
+    source = Folded(text)
+    for _ in range(2):
+        start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(source.text))] * 2)))
+        letters, places = source.without_marks(start, end)
+        assert letters == without_marks(source.text[start:end])
+        assert [source.text[place] for place in places[:-1]] == list(letters)
+        assert list(places) == sorted({*places})
+        assert (places[0] >= start, places[-1]) == (True, end)

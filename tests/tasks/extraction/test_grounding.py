@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz import fuzz
+from rapidfuzz.distance import ScoreAlignment
 
 from tasks.extraction.folding import Folded, fold
 from tasks.extraction.grounding import ground
@@ -303,6 +305,21 @@ def test_what_is_near_and_alone_is_fuzzy_unless_the_item_stands_elsewhere_or_ano
 def test_of_two_that_are_as_near_none_is_taken() -> None:
     assert statuses(grounded("Marta Limas saw it", ["Marla Limxs"])) == ["fuzzy"]
     assert statuses(grounded("Marta Limas saw Marla Limos", ["Marxa Limxs"])) == ["ungrounded"]
+
+
+def test_a_wording_is_looked_for_once_however_often_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    align = fuzz.partial_ratio_alignment
+
+    def count(text: str, hay: str, *, score_cutoff: float) -> ScoreAlignment | None:
+        looked.append(hay)
+        return align(text, hay, score_cutoff=score_cutoff)
+
+    monkeypatch.setattr(fuzz, "partial_ratio_alignment", count)
+    text = "Marta Limas saw it. " * 4
+    assert spans(grounded(text, ["Marxa Limxs"])) == [(0, 11)]
+    assert len(looked) == 2
+    assert "mar" not in looked[1]
 
 
 def test_a_long_clause_with_slips_is_found_whole() -> None:
