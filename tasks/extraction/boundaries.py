@@ -70,7 +70,7 @@ def _goes_on(
     in_number[:-1] = digits[:-2] & (behind[:-1] == _POINT) & digits[2:]
     in_number[1:] |= in_number[:-1]
     has_point = (before == _POINT) | (behind == _POINT)
-    goes_on: npt.NDArray[np.bool_] = np.where(has_point, in_number, one_word)
+    goes_on = (in_number & has_point) | (one_word & ~has_point)
     return goes_on & (before != _BLANK) & (behind != _BLANK)
 
 
