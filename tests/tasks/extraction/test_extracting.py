@@ -133,6 +133,7 @@ async def test_what_failed_is_in_the_order_of_the_text_and_of_the_passes() -> No
     found = await extracted(answer, windows=(((0, 28), (17, 63)), ((0, 28), (17, 63))))
     assert [(one.start, one.pass_number) for one in found.failed] == [(0, 1), (17, 0), (17, 1)]
     assert (found.missed, found.coverage) == (((28, 63),), 28 / 63)
+    assert (found.chunks, found.asked) == (4, 5)
 
 
 async def test_questions_and_what_is_odd_in_answers_are_counted_over_all_passes() -> None:
@@ -185,7 +186,7 @@ async def test_an_answer_that_broke_off_counts_up_to_its_last_item() -> None:
 
 
 async def test_an_answer_that_broke_off_has_looked_up_to_the_furthest_of_its_items() -> None:
-    items = '[{"label": "person", "text": "Grace Hopper"}, {"label": "person", "text": "Nobody"}, {"text'
+    items = '[{"label": "person", "text": "Grace Hopper"}, {"label": "person", "text": "Nobody"}, {"text": "A'
 
     def answer(_: Request, number: int) -> Outcome:
         return said("Alan Turing") if number == 0 else Response(text=items, finish_reason="stop")
@@ -193,6 +194,10 @@ async def test_an_answer_that_broke_off_has_looked_up_to_the_furthest_of_its_ite
     found = await extracted(answer, windows=(((0, 63),), ((0, 63),)))
     spans = [(one.text, one.confidence) for one in found.entities if one.start is not None]
     assert spans == [("Alan Turing", 0.5), ("Grace Hopper", 0.5)]
+
+    alone = await extracted(lambda _request, _pass: Response(text=items, finish_reason="stop"))
+    assert [one.text for one in alone.entities] == ["Grace Hopper", "Nobody"]
+    assert (alone.coverage, alone.missed) == (0.0, ((0, 63),))  # what is behind them was not looked for
 
 
 async def test_a_window_without_an_answer_takes_nothing_from_its_neighbour() -> None:

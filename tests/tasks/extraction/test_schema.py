@@ -103,4 +103,5 @@ def test_an_attribute_has_one_of_its_values_and_belongs_to_its_label() -> None:
     ],
 )
 def test_attributes_are_all_there_as_texts_and_no_others(attributes: object) -> None:
+    assert not passes(WITH_ATTRIBUTES, ADA)
     assert not passes(WITH_ATTRIBUTES, {**ADA, "attributes": attributes})

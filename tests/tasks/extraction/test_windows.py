@@ -113,6 +113,12 @@ def test_a_text_without_blanks_is_cut_in_the_middle() -> None:
     assert (left.end, right.start) == (50, 50)
 
 
+def test_where_no_word_begins_behind_a_place_the_cut_is_at_the_last_before_it() -> None:
+    text = "x" * 30 + "\n" + "y" * 69
+    _, right = halves(text, window(0, 100), overlap=20, least=10)
+    assert text[right.start :] == "y" * 69
+
+
 def test_halves_show_as_much_around_them_as_their_window_did() -> None:
     whole = Window(start=20, end=80, context_start=13, context_end=91)
     left, right = halves("x" * 100, whole, overlap=10, least=10)
