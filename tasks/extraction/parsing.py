@@ -63,9 +63,10 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     text = THOUGHTS.sub("", text, count=1)
     values, rest = _decoded(text)
     problem = _problem(values, rest, finish_reason)
-    if problem == "no JSON" and (loose := _entities_of(_loose(text))) is not None:
-        values, problem = [loose], None
-    items = [_item(one, labels) for one in _joined(values)]
+    found = _joined(values)
+    if problem == "no JSON" and len(loose := _entities_of(_loose(text)) or []) > len(found):
+        found, problem = loose, None
+    items = [_item(one, labels) for one in found]
     return Parsed(
         items=tuple(item for item in items if item is not None),
         invalid=sum(item is None for item in items),
@@ -73,8 +74,8 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     )
 
 
-def _decoded(text: str) -> tuple[list[object], str]:
-    """Return the JSON objects and lists in a text, outermost only, and the text without them."""
+def _decoded(text: str) -> tuple[list[object], list[str]]:
+    """Return the JSON objects and lists in a text, outermost only, and the texts around them."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)
     values: list[object] = []
     rest: list[str] = []
@@ -88,7 +89,7 @@ def _decoded(text: str) -> tuple[list[object], str]:
         values.append(value)
         rest.append(text[place:start])
         place = seen = end
-    return values, "".join([*rest, text[place:]])
+    return values, [*rest, text[place:]]
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -103,12 +104,14 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return {ENTITIES: [item for part in parts for item in _answer_in(part)]}
 
 
-def _problem(values: Sequence[object], rest: str, finish_reason: str) -> Problem | None:
+def _problem(values: Sequence[object], rest: Sequence[str], finish_reason: str) -> Problem | None:
     """Say why an answer is not whole, from what it holds and what is left over."""
-    if finish_reason == "length" and (rest.strip(" \n\t\r`") or not values):
-        blanks = len(rest) - len(rest.rstrip())
+    left, end = "".join(rest), rest[-1]
+    is_open = sum(map(left.count, "{[")) > sum(map(left.count, "}]"))
+    if finish_reason == "length" and (end.strip(" \n\t\r`") or is_open or not values):
+        blanks = len(end) - len(end.rstrip())
         return "whitespace loop" if blanks > LOOP_CHARACTERS else "cut off"
-    if LEFTOVER_ITEM.search(rest) or not values:
+    if LEFTOVER_ITEM.search(left) or is_open or not values:
         return "no JSON"
     return None if any(_entities_of(value) is not None for value in values) else "other JSON"
 

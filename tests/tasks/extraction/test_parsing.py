@@ -93,6 +93,24 @@ def test_of_an_attribute_that_is_said_twice_the_last_counts() -> None:
     assert item.attributes == {"a": "y"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{WHOLE}\n{{"label": "person", "text": "Bo',
+        f'{WHOLE[:-2]}, {{"label": "person", "te',
+        f'[{WHOLE[14:-2]}, {{"label": "person", "te',
+    ],
+)
+def test_an_answer_that_ends_within_an_item_is_not_whole_whatever_the_server_says(text: str) -> None:
+    assert read(text) == Parsed(items=(ADA, ROME), problem="no JSON")
+    assert read(text, "length") == Parsed(items=(ADA, ROME), problem="cut off")
+
+
+@pytest.mark.parametrize("text", [f"```json\n{WHOLE}\n```", f"Here:\n{WHOLE}\n", f"The set {{x}}: {WHOLE}"])
+def test_what_comes_before_an_answer_that_just_fits_does_not_matter(text: str) -> None:
+    assert read(text, "length") == Parsed(items=(ADA, ROME))
+
+
 def test_an_answer_in_a_list_is_one() -> None:
     assert read(f"[{WHOLE}]") == Parsed(items=(ADA, ROME))
 
