@@ -131,7 +131,8 @@ def without_marks(text: str) -> str:
 class Folded:
     """A text, folded, and where in the original each of its characters stands.
 
-    Takes 6 bytes a character beside the two texts. Offsets count characters from 0, ends are excluded.
+    Takes 6 bytes a character beside the two texts, and up to 8 more once accents are set aside. Offsets count
+    characters from 0, ends are excluded.
     """
 
     __slots__ = ("_boundaries", "_letters", "_origins", "_part", "_words", "original", "text")

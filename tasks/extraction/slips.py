@@ -25,6 +25,7 @@ _LONGEST_WHOLE: Final = 256
 _ANCHOR: Final = 96
 """Longer texts are looked for by their first and last characters, since time grows with the square."""
 _MOST_TRIES: Final = 6
+"""Places; those where a slip's wording stands count, too."""
 _MOST_LIMITS: Final = 2
 _FEW: Final = 2
 _FARTHEST: Final = 48
