@@ -7,6 +7,7 @@ from flows.extraction_files import Finished, read_files
 from flows.extraction_gold import in_a_sentence, rows
 from flows.extraction_results import ExtractionResult
 from flows.reports.extraction import DocumentView, ExtractionPage, FailedRange, write
+from tasks.extraction.evaluation import confusion_table
 
 SHOWN_CHARACTERS = 30_000_000
 """Of all documents together; a browser takes no page of any size. Those after it are listed without text."""
@@ -27,6 +28,7 @@ def write_report(result: ExtractionResult, directory: Path, costs: Sequence[Mapp
             for row in result.samples.rows()
         ],
         evaluation=rows(evaluation) if evaluation else (),
+        confusion=confusion_table(evaluation) if evaluation else (),
         evaluation_note=in_a_sentence(evaluation) if evaluation else "",
     )
     write(page, directory / "report.html")

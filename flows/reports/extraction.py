@@ -97,6 +97,8 @@ class ExtractionPage:
     """(where, what, least, median, most) of what servers and GPUs held; none: no table."""
     evaluation: Sequence[EvaluationRow] = ()
     """No row: no table."""
+    confusion: Sequence[Sequence[str | int]] = ()
+    """A row for each gold label: the label, and how often each of those in the first row was given to it."""
     evaluation_note: str = ""
     """What was compared, and how the three ways match, in a sentence above the table."""
 

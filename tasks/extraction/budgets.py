@@ -63,20 +63,6 @@ class Budget:
             raise _overflow(prompt_tokens, self.longest_prompt)
         return min(self.max_completion_tokens, self.context - prompt_tokens)
 
-    def chunk_room(self, fixed_tokens: int) -> int:
-        """Return how many tokens a chunk may have beside the fixed part of its prompt, with a whole answer.
-
-        Args:
-            fixed_tokens: Of the prompt without a chunk: instructions, examples and chat template.
-
-        Raises:
-            ContextOverflowError: The fixed part alone is too long.
-        """
-        room = min(self.max_prompt_tokens, self.context - self.max_completion_tokens)
-        if fixed_tokens >= room:
-            raise _overflow(fixed_tokens + 1, room)
-        return room - fixed_tokens
-
 
 def fitted(budget: Budget, max_model_len: int) -> Budget:
     """Return a budget for the context that a server really has.

@@ -156,14 +156,13 @@ NONE = "(none)"
 """What a table says where nothing stands or nothing was found."""
 
 
-def confusion_table(evaluation: Evaluation) -> list[Row]:
-    """Return a row for each gold label, with a column for each found one; the last of both is `NONE`."""
+def confusion_table(evaluation: Evaluation) -> list[list[str | int]]:
+    """Return a table: a row for each gold label, a column for each found one, the last of both for none."""
     counts = {(one.gold, one.found): one.count for one in evaluation.confusion}
     labels = [*evaluation.labels, None]
-    return [
-        {"gold": gold or NONE, **{found or NONE: counts.get((gold, found), 0) for found in labels}}
-        for gold in labels
-    ]
+    heads = [label or NONE for label in labels]
+    rows = [[counts.get((gold, found), 0) for found in labels] for gold in labels]
+    return [["gold", *heads], *([head, *row] for head, row in zip(heads, rows, strict=True))]
 
 
 def _spans(entities: Iterable[Entity]) -> Iterator[GoldSpan]:

@@ -244,6 +244,15 @@ def test_facts_labels_and_evaluation_are_in_the_page_without_its_script() -> Non
     assert 'id="evaluation"' not in render(replace(page, evaluation=()))
 
 
+def test_which_labels_were_given_to_what_is_a_table_whatever_they_are_called() -> None:
+    page = replace(made_up_page(), confusion=[["gold", "gold", "<b>", "(none)"], ["gold", 7, 0, 2]])
+    html = render(page)
+    [table] = re.findall(r'<table id="confusion">(.*?)</table>', html, re.DOTALL)
+    assert re.findall(r"<th [^>]*>(.*?)</th>", table) == ["gold", "gold", "&lt;b&gt;", "(none)", "gold"]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", table) == ["7", "", "2"]
+    assert 'id="confusion"' not in render(made_up_page())
+
+
 # Matrices of Machado, Oliveira and Fernandes (2009) for an eye that lacks a kind of cone, on linear RGB;
 # distances in Ottosson's OKLab, where 0.02 is about what an eye can just tell apart side by side.
 CONES = {

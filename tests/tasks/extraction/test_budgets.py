@@ -91,13 +91,6 @@ def test_prompt_and_answer_always_fit(prompt_limit: int, answer: int, context: i
     assert prompt <= prompt_limit
 
 
-def test_a_chunk_has_what_the_fixed_part_leaves() -> None:
-    assert Budget().chunk_room(2_000) == 26_000
-    assert Budget(context=8_192).chunk_room(1_000) == 3_096
-    with pytest.raises(ContextOverflowError):
-        Budget().chunk_room(28_000)
-
-
 @pytest.mark.parametrize(
     ("served", "prompt", "answer"),
     [
@@ -114,7 +107,6 @@ def test_a_budget_shrinks_to_what_is_served(served: int, prompt: int, answer: in
 
     assert (budget.max_prompt_tokens, budget.max_completion_tokens) == (prompt, answer)
     assert budget.context == min(served, 32_768)
-    assert budget.chunk_room(0) == prompt
 
 
 def test_a_context_that_holds_nothing_is_refused() -> None:

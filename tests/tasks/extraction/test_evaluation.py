@@ -117,9 +117,10 @@ def test_confusion_tells_which_label_was_taken_for_which() -> None:
         Confusion(gold="B", found=None, count=1),
     ]
     assert confusion_table(one) == [
-        {"gold": "A", "A": 1, "B": 2, NONE: 0},
-        {"gold": "B", "A": 0, "B": 0, NONE: 1},
-        {"gold": NONE, "A": 0, "B": 1, NONE: 0},
+        ["gold", "A", "B", NONE],
+        ["A", 1, 2, 0],
+        ["B", 0, 0, 1],
+        [NONE, 0, 1, 0],
     ]
 
 
