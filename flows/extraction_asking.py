@@ -13,6 +13,7 @@ from flows.extraction_parameters import ExtractionParameters
 from flows.extraction_serving import Serving, serving_of
 from flows.extraction_tokens import token_counter
 from flows.run import Run
+from flows.settings import SettingsError
 from tasks.ask import AskEach
 from tasks.extraction.asking import Asker, Settings
 from tasks.extraction.budgets import Budget, fitted
@@ -37,12 +38,13 @@ async def extract_with(
     """Return what extracts from a document by asking the run's model.
 
     Raises:
+        SettingsError: The model's context holds no question and answer.
         ContextOverflowError: Instructions and examples leave no room for a text.
         BackendError: The server is not there to say how long its context is.
     """
     serving = await serving_of(run)
     counter = await token_counter(run, serving)
-    budget = _budget(parameters, serving)
+    budget = _budget(parameters, run, serving)
     room = await Room.measured(budget, counter, Prompting(spec))
     settings = Settings(
         spec=spec,
@@ -72,11 +74,14 @@ def _count_overflow(generator: Generator) -> None:
     generator.tally.overflows += 1
 
 
-def _budget(parameters: ExtractionParameters, serving: Serving | None) -> Budget:
+def _budget(parameters: ExtractionParameters, run: Run, serving: Serving | None) -> Budget:
     wanted = parameters.budget()
     if serving is None or serving.max_model_len is None:
         return wanted
-    return fitted(wanted, serving.max_model_len)
+    try:
+        return fitted(wanted, serving.max_model_len)
+    except ValueError as error:
+        raise SettingsError(f"{run.model}: {error}") from error
 
 
 def _schema(parameters: ExtractionParameters, spec: ExtractionSpec) -> str | None:

@@ -21,7 +21,9 @@ class ExtractionParameters(RunParameters):
         default="",
         description="A folder, a txt, md, html or pdf file, or a JSONL file with `id` and `text`",
     )
-    text: str | None = Field(default=None, description="One text, in place of documents")
+    text: str | None = Field(
+        default=None, description="One text, in place of documents; Prefect takes 500 kB of parameters"
+    )
     spec: dict[str, Any] | str = Field(
         default="entities",
         description="What to extract: legal, entities, the path of a YAML or JSON file, or a spec itself",
@@ -62,6 +64,9 @@ class ExtractionParameters(RunParameters):
     )
     structured_output: bool = Field(
         default=True, description="Have the server follow the schema; False for servers that cannot"
+    )
+    encoding: str = Field(
+        default="utf-8", description="Of files without a byte order mark or a declaration of their own"
     )
     max_document_characters: int = Field(
         default=5_000_000, ge=1, description="Larger documents are not read, and said to be so"

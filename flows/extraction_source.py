@@ -29,10 +29,11 @@ class Source:
     digest: str
     """Of everything that is read."""
     max_characters: int
+    encoding: str
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Read the documents, one at a time."""
-        return read_documents(self.given, max_characters=self.max_characters)
+        return read_documents(self.given, max_characters=self.max_characters, encoding=self.encoding)
 
 
 def open_source(parameters: ExtractionParameters) -> Source:
@@ -57,6 +58,7 @@ def open_source(parameters: ExtractionParameters) -> Source:
         count=count_documents(given),
         digest=digest,
         max_characters=parameters.max_document_characters,
+        encoding=parameters.encoding,
     )
 
 

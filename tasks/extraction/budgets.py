@@ -80,7 +80,7 @@ def fitted(budget: Budget, max_model_len: int) -> Budget:
     if max_model_len < 2 * answer:
         raise ValueError(
             f"the model is served with a context of {max_model_len:,} tokens, which holds no question and "
-            f"answer; serve it with --max-model-len of {budget.context} or more"
+            f"answer; serve it with a longer one (--max-model-len)"
         )
     return Budget(
         max_prompt_tokens=min(budget.max_prompt_tokens, max_model_len - answer),

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.extraction.plain_text import cleaned
 
+LINE = '{"id": "a.txt", "entities": [{"start": 0, "end": 3, "label": "person"}]}'
+
 
 class GoldError(ValueError):
     """A file of gold spans cannot be used; the message names file, line and entity."""
@@ -79,7 +81,7 @@ def _record(line: str, read: Collection[str]) -> _Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{part}: " if isinstance(part, str) else f"{part} " for part in first["loc"])
-        raise GoldError(f"{where}{first['msg']}; see read_gold for what a line has") from None
+        raise GoldError(f"{where}{first['msg']}; write a line as {LINE}") from None
     if record.id in read:
         raise GoldError(f"document {record.id!r} is there twice; put its entities in one line")
     return record

@@ -43,7 +43,7 @@ def decoded(data: bytes, encoding: str = "utf-8") -> str:
     except UnicodeDecodeError as error:
         raise UnreadableError(
             f"it is no {encoding} text (byte 0x{data[error.start]:02x} at {error.start:,}); convert it to "
-            "UTF-8, or say which encoding it is in"
+            "UTF-8, or give its encoding"
         ) from None
 
 

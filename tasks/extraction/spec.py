@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar, cast
 
@@ -161,8 +161,17 @@ def _validated(kind: type[M], content: object, where: str) -> M:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-            for one in error.errors()
+        raise SpecError(f"{where}: {'; '.join(_wrong(error))}") from error
+
+
+def _wrong(error: ValidationError) -> Iterator[str]:
+    """Say each thing that is wrong; not of a list with wrong members that it is too short without them."""
+    places = [one["loc"] for one in error.errors()]
+    for one in error.errors():
+        place, kind = one["loc"], one["type"]
+        if kind == "too_short" and any(other[: len(place)] == place != other for other in places):
+            continue
+        said = (
+            "one line without blanks around it is needed" if kind == "string_pattern_mismatch" else one["msg"]
         )
-        raise SpecError(f"{where}: {wrong}") from error
+        yield f"{'.'.join(map(str, place))}: {said.removeprefix('Value error, ')}".removeprefix(": ")

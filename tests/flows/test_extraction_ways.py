@@ -79,6 +79,28 @@ def test_context_is_shown_and_nothing_is_taken_from_it(
     assert set(asked_of(fake.stats())) - before
 
 
+def test_a_context_that_holds_no_question_and_answer_is_told_of_in_a_sentence(
+    process: ICMProcess, tmp_path: Path
+) -> None:
+    with FakeVLLMProcess(max_model_len=150) as short:
+        place = Place(base_url=short.base_url, model="fake-model", folder=tmp_path)
+        failed = process.run(place, {"text": "Ada spoke."}, flow="extraction")
+    one_sentence(failed.message, "SettingsError", "fake-model", "150 tokens", "--max-model-len")
+    assert "Traceback" not in failed.log
+
+
+def test_files_in_another_encoding_are_read_if_it_is_given(
+    process: ICMProcess, place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_bytes("Grüße aus Köln.".encode("cp1252"))
+    parameters: JsonObject = {"documents": str(tmp_path / "a.txt"), "spec": SPEC, "encoding": "cp1252"}
+    outcome = process.run(place, parameters, flow="extraction").require_completed()
+    [row] = read_rows(outcome.directory / "documents.jsonl")
+    assert row["text"] == "Grüße aus Köln."
+    failed = process.run(place, {**parameters, "encoding": "latin-99"}, flow="extraction")
+    one_sentence(failed.message, "DocumentsError", "latin-99")
+
+
 def test_a_server_with_a_short_context_is_given_no_more_than_fits(
     process: ICMProcess, tmp_path: Path
 ) -> None:

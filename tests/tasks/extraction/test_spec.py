@@ -94,3 +94,12 @@ def test_an_example_may_write_its_entities_another_way_than_its_text() -> None:
     """Case, blanks and quotes are no difference."""
     spec = read_spec(example("the “Acme\nCorp”", {"label": "person", "text": '"Acme Corp"'}))
     assert isinstance(spec, ExtractionSpec)
+
+
+def test_what_is_wrong_with_a_label_is_said_once_and_in_words() -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec({"name": "s", "description": "Find.", "labels": [{"name": " person"}]})
+    assert str(caught.value).endswith("labels.0.name: one line without blanks around it is needed")
+    assert str(caught.value).count("labels") == 1
+    with pytest.raises(SpecError, match="labels: Tuple should have at least 1 item"):
+        read_spec({"name": "s", "description": "Find.", "labels": []})
