@@ -18,7 +18,6 @@ from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
 
 from backends.base import Outcome
-from backends.errors import BackendError
 from flows.answering import first_error
 from flows.batch_parameters import BatchParameters
 from flows.batch_progress import BatchProgress
@@ -29,7 +28,7 @@ from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import load_settings
 from flows.workflow import workflow
-from tasks.ask import NOBODY_ANSWERS
+from tasks.ask import Stop
 from tasks.batch.files import MAX_PROBLEMS, Scan, read_batches, scan
 from tasks.batch.in_order import work_in_order
 from tasks.batch.outputs import Write, check_output, open_output, output_layout
@@ -188,14 +187,13 @@ async def _answer_all(
         await anyio.to_thread.run_sync(write, answers)
 
     with closing(read_batches(source.path, parameters.layout(), size)) as batches:
-        going = itertools.takewhile(lambda _: not asker.stopped, batches)
+        going = itertools.takewhile(lambda _: not asker.stop.errors, batches)
         async with asker.progress.shown():
             try:
                 await work_in_order(going, asker.answer, take, at_once=AT_ONCE, ahead=AHEAD)
             except ExceptionGroup as group:
                 raise first_error(group) from group
-    if asker.stopped:
-        raise asker.stopped[0]
+    asker.stop.require_an_answer()
 
 
 class Asker:
@@ -210,7 +208,7 @@ class Asker:
     """
 
     def __init__(self, *, run: Run, questions: Questions, rows: int) -> None:
-        self.stopped: list[BackendError] = []
+        self.stop = Stop()
         self.progress = BatchProgress(total=rows * questions.samples)
         self._ask = run.ask_each()
         self._questions = questions
@@ -219,14 +217,14 @@ class Asker:
 
     async def answer(self, rows: list[Row]) -> list[Answer]:
         """Return the answers to some rows; nothing once it has stopped."""
-        if self.stopped:
+        if self.stop.errors:
             return []
         purpose = f"rows {rows[0].number} to {rows[-1].number} of {self._rows}"
         asked = [self._questions.of(row) for row in rows]
         requests = list(itertools.chain(*asked))
         outcomes = await self._ask(requests, purpose=purpose) if requests else []
-        self.stopped += [one for one in outcomes if isinstance(one, NOBODY_ANSWERS)]
-        if self.stopped:
+        self.stop.hear(outcomes)
+        if self.stop.errors:
             return []
         self.progress.finish(purpose, len(rows) * self._questions.samples)
         rest = iter(outcomes)

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run as running_flow_run
 
 from flows.estimates import show_estimate
 from flows.extraction_asking import citation_spec, extract_citations, extract_with
-from flows.extraction_documents import Extract, Stop, go_through
+from flows.extraction_documents import Extract, go_through
 from flows.extraction_exports import write_exports
 from flows.extraction_files import Finished, open_files
 from flows.extraction_gold import Gold, evaluate_files, load_gold
@@ -29,6 +29,7 @@ from flows.results import record_cost
 from flows.run import Run, open_run, with_deployment_defaults
 from flows.settings import Settings, load_settings
 from flows.workflow import workflow
+from tasks.ask import Stop
 from tasks.extraction.spec import ExtractionSpec
 from tasks.tally import Tally
 

@@ -1,18 +1,14 @@
 """Goes through the documents of an extraction, several at a time, until all are done or nobody answers."""
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio.to_thread
 
-from backends.base import Outcome
-from backends.errors import BackendError
-from backends.messages import Request
 from flows.answering import first_error
 from flows.extraction_files import DocumentStatus, Finished
 from flows.extraction_progress import ExtractionProgress
-from tasks.ask import NOBODY_ANSWERS, AskEach
+from tasks.ask import NOBODY_ANSWERS, Stop
 from tasks.batch.in_order import work_in_order
 from tasks.extraction.extracting import Extracted
 from tasks.extraction.reading import Unreadable
@@ -28,25 +24,6 @@ AHEAD = 16
 
 CHARACTERS_AHEAD = 3_000_000
 """Characters of these, unless it is one: their questions, answers and spans take some forty times as much."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Stop:
-    """Why nobody answers any more: what is on its way arrives and is stored, and nothing more is asked."""
-
-    errors: list[BackendError] = field(default_factory=list[BackendError])
-
-    def guard(self, ask: AskEach) -> AskEach:
-        """Return what asks until nobody answers, and raises from then on."""
-
-        async def guarded(requests: Sequence[Request], *, purpose: str) -> list[Outcome]:
-            if self.errors:
-                raise self.errors[0]
-            outcomes = await ask(requests, purpose=purpose)
-            self.errors += [one for one in outcomes if isinstance(one, NOBODY_ANSWERS)]
-            return outcomes
-
-        return guarded
 
 
 async def go_through(
@@ -102,8 +79,7 @@ async def go_through(
             )
         except ExceptionGroup as group:
             raise first_error(group) from group
-    if stop.errors:
-        raise stop.errors[0]
+    stop.require_an_answer()
 
 
 def unreadable(document: Unreadable) -> Finished:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from backends.base import Outcome
 from backends.errors import BackendError, ContextOverflowError
 from backends.messages import Message, Request, SamplingParams
-from tasks.ask import NOBODY_ANSWERS, AskEach
+from tasks.ask import AskEach, nobody_answers
 from tasks.extraction.parsing import WHAT_IS_WRONG, Parsed, parse
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.spec import ExtractionSpec
@@ -160,7 +160,7 @@ class Asker:
                 for window in await self.windows(document.text, number)
             ]
         except BackendError as error:
-            if isinstance(error, NOBODY_ANSWERS):
+            if nobody_answers(error):
                 raise
             end = len(document.text)  # it could not be cut, since its tokens could not be counted
             whole = Window(start=0, end=end, context_start=0, context_end=end)
@@ -188,7 +188,7 @@ class Asker:
                 self.overflowed()
                 follow += self._cut(document, work, question) or _failed(work, question, str(error))
             except BackendError as error:
-                if isinstance(error, NOBODY_ANSWERS):
+                if nobody_answers(error):
                     raise
                 _failed(work, question, _told(error))
         if not requests:
@@ -197,7 +197,7 @@ class Asker:
         outcomes = await self.ask(requests, purpose=f"{document.id}: {len(put)} {kind}")
         work.asked += len(put)
         for outcome in outcomes:
-            if isinstance(outcome, NOBODY_ANSWERS):
+            if isinstance(outcome, BackendError) and nobody_answers(outcome):
                 raise outcome
         for question, outcome in zip(put, outcomes, strict=True):
             follow += self._take(document, work, question, outcome)

@@ -65,9 +65,10 @@ def hopeless(folders: Callable[[], Path]) -> Iterator[tuple[Path, FakeVLLMProces
     }
     for name, content in broken.items():
         (documents / name).write_bytes(content)
-    (documents / "fails.txt").write_text(
-        "Ada Lovelace was there. " * 40 + "FAILS ALWAYS. " + "Alan Turing was not. " * 40
-    )
+    for name in ("fails", "breaks"):
+        (documents / f"{name}.txt").write_text(
+            "Ada Lovelace was there. " * 40 + f"{name.upper()} ALWAYS. " + "Alan Turing was not. " * 40
+        )
     with FakeVLLMProcess(
         program=oracle_program(Noise(hallucinated=0.0), documents=folder / "gold.jsonl")
     ) as fake:
@@ -78,19 +79,25 @@ def test_a_folder_of_200_documents_ends_with_a_status_for_each_in_little_memory(
     hopeless: tuple[Path, FakeVLLMProcess], new_process: Callable[[], ICMProcess], folders: Callable[[], Path]
 ) -> None:
     documents, fake = hopeless
-    fake.faults([{"kind": "status", "status": 400, "match": "FAILS ALWAYS", "times": -1}])
+    fake.faults(
+        [
+            {"kind": "status", "status": 400, "match": "FAILS ALWAYS", "times": -1},
+            {"kind": "reset", "match": "BREAKS ALWAYS", "times": -1},
+        ]
+    )
     place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
     own = new_process()
     outcome = own.run(place, {**SMALL, "documents": str(documents)}, flow="extraction").require_completed()
     rows = {str(row["id"]): row for row in read_rows(outcome.directory / "documents.jsonl")}
-    assert len(rows) == 190 + 9 + 1 + 2
+    assert len(rows) == 190 + 9 + 2 + 2
     assert Counter(row["status"] for row in rows.values()) == {
-        "complete": 191, "partial": 1, "unreadable": 10
+        "complete": 191, "partial": 2, "unreadable": 10
     }  # fmt: skip
     for name in ("empty.txt", "binary.txt", "latin1.txt", "huge.txt", "broken.pdf", "image.png"):
         assert rows[name]["status"] == "unreadable", name
         assert rows[name]["reason"], name
-    assert rows["fails.txt"]["status"] == "partial"
+    assert rows["fails.txt"]["status"] == rows["breaks.txt"]["status"] == "partial"
+    assert "connection" in str(rows["breaks.txt"]["reason"])
     assert own.peak_megabytes() < 500
 
 
