@@ -72,6 +72,10 @@ async def engine_model(server: VLLMServer | Replicas, name: str | None, settings
                 "to a model's folder, or to its name on the hub"
             )
     if Path(path).is_absolute() and not await anyio.Path(path).is_dir():
+        if settings.engine_model is None:
+            raise SettingsError(
+                f"the server's model is in {path}, which is no folder here; set VLLM_ENGINE_MODEL to one"
+            )
         raise SettingsError(f"VLLM_ENGINE_MODEL={path!r} is no folder")
     return EngineModel(path=path, served_name=name, args=settings.engine_args)
 

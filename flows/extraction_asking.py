@@ -66,7 +66,13 @@ async def extract_with(
         retries=run.estimator is None,
         overflowed=partial(_count_overflow, run.generator),
     )
-    extractor = Extractor(asker=asker, spec=spec, passes=parameters.passes, min_votes=parameters.min_votes)
+    extractor = Extractor(
+        asker=asker,
+        spec=spec,
+        passes=parameters.passes,
+        min_votes=parameters.min_votes,
+        fuzzy=parameters.fuzzy,
+    )
     return extractor.extract
 
 

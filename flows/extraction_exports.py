@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from flows.extraction_files import read_files
@@ -12,10 +12,15 @@ from tasks.extraction.values import Document
 from tasks.whole_files import replacing
 
 CONLL, BRAT = "entities.conll", "brat"
+FILES: Mapping[Export, str] = {"conll": CONLL, "brat": BRAT}
 
 
 def write_exports(formats: Collection[Export], directory: Path) -> None:
-    """Write the files that are wanted into a run's folder; each is there whole or not at all."""
+    """Write the files that are wanted into a run's folder, and anew those that are there from before.
+
+    Each is there whole or not at all.
+    """
+    formats = {*formats, *(name for name, file in FILES.items() if (directory / file).exists())}
     if not formats:
         return
     found = {one.id: one.entities for one in read_files(directory)}

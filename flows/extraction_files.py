@@ -90,6 +90,7 @@ def entity_row(document: str, entity: Entity) -> dict[str, object]:
         "end": entity.end,
         "text": entity.text,
         "status": entity.status,
+        "similarity": entity.similarity,
         "confidence": entity.confidence,
         "votes": entity.votes,
         "normalized": entity.normalized,

@@ -45,6 +45,10 @@ class ExtractionParameters(RunParameters):
     passes: int = Field(default=1, ge=1, description="How often each place is asked about, on shifted chunks")
     pass_temperature: float = Field(default=0.7, ge=0, description="Temperature of passes after the first")
     min_votes: int = Field(default=1, ge=1, description="Passes that have to find an entity")
+    fuzzy: bool = Field(
+        default=True,
+        description="Give what stands nowhere the span that it may be a slip of the pen for (status fuzzy)",
+    )
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=42, ge=0)

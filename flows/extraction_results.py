@@ -130,7 +130,9 @@ class ExtractionResult:
                 "span and are not counted. A larger model makes up less."
             )
         if totals.invalid_items:
-            found.append(f"{totals.invalid_items} items of answers had no text or an unknown label.")
+            found.append(
+                f"{totals.invalid_items} items of answers had no text, too long a one or an unknown label."
+            )
         if totals.full_answers:
             found.append(
                 f"{totals.full_answers} answers have as many items as they may (max_items, "

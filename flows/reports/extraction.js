@@ -14,7 +14,7 @@
   const LOST = {
     ungrounded: "nothing like it stands in the text",
     leaked: "it stands in an example of the prompt and not in the text",
-    duplicate: "items before it have taken all its places",
+    duplicate: "other items of its label have taken its places, or what they are part of",
   };
   const UNANSWERED = "there is no answer about these parts";
   const BADNESS = ["complete", "partial", "failed", "unreadable"];
@@ -375,6 +375,9 @@
     if (isLost(entity)) rows.push(["why", LOST[entity.status]]);
     if (entity.normalized !== null) rows.push(["value", entity.normalized]);
     if (entity.chars) rows.push(["characters", `${entity.chars[0]}–${entity.chars[1]}`]);
+    if (entity.status === "fuzzy" && entity.similarity !== null) {
+      rows.push(["similarity", entity.similarity.toFixed(2)]);
+    }
     rows.push(["confidence", `${entity.confidence.toFixed(2)} (${plural(entity.votes, "vote")})`]);
     rows.push(...Object.entries(entity.attributes));
     const places = entity.from.map(([pass, chunk, item]) => `pass ${pass}, chunk ${chunk}, item ${item}`);

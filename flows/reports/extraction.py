@@ -232,6 +232,7 @@ def _entity(entity: Entity, at: tuple[int, int] | None) -> Mapping[str, object]:
         "status": entity.status,
         "at": at,
         "chars": (entity.start, entity.end) if at else None,
+        "similarity": entity.similarity,
         "votes": entity.votes,
         "confidence": entity.confidence,
         "attributes": dict(entity.attributes),

@@ -46,12 +46,14 @@ class Extractor:
         spec: What is looked for.
         passes: How often each place is asked about.
         min_votes: Of these passes, how many have to find an entity.
+        fuzzy: Whether what stands nowhere may be a slip of the pen for something that does.
     """
 
     asker: Asker
     spec: ExtractionSpec
     passes: int = 1
     min_votes: int = 1
+    fuzzy: bool = True
 
     def __post_init__(self) -> None:
         """Fold the examples; ground one document at a time, since threads do not share Python's own work."""
@@ -96,7 +98,8 @@ class Extractor:
         folded = Folded(document.text)
         mentions: list[Mention] = []
         for (number, chunk), items in answers.items.items():
-            grounded = ground(items, folded, answers.windows[number, chunk], examples=self._examples)
+            window = answers.windows[number, chunk]
+            grounded = ground(items, folded, window, examples=self._examples, fuzzy=self.fuzzy)
             mentions += [
                 Mention(
                     item=item,

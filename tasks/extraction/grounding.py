@@ -22,7 +22,12 @@ _MOST_BONUS: Final = _OWN_WORDS + _NOT_IN_ANOTHER
 
 
 def ground(
-    items: Sequence[Item], source: Folded, window: Window, *, examples: Collection[Folded] = ()
+    items: Sequence[Item],
+    source: Folded,
+    window: Window,
+    *,
+    examples: Collection[Folded] = (),
+    fuzzy: bool = True,
 ) -> list[Grounding]:
     """Find the place of every item of one answer.
 
@@ -36,11 +41,12 @@ def ground(
         source: The document.
         window: What was asked about, in characters of the document.
         examples: The texts of the prompt's examples.
+        fuzzy: Whether what stands nowhere may be a slip.
 
     Returns:
         One for each item, in their order, with spans in characters of the document.
     """
-    work = _Work(items, source, window)
+    work = _Work(items, source, window, fuzzy=fuzzy)
     work.place_in_order()
     work.place_left_over()
     work.place_slips()
@@ -50,9 +56,10 @@ def ground(
 class _Work:
     """What is known of the items of one answer, by their numbers; spans are of the folded text."""
 
-    def __init__(self, items: Sequence[Item], source: Folded, window: Window) -> None:
+    def __init__(self, items: Sequence[Item], source: Folded, window: Window, *, fuzzy: bool) -> None:
         self._items = items
         self._source = source
+        self._fuzzy = fuzzy
         self._texts = [fold(item.text).strip() for item in items]
         self._window = _folded(source, window.start, window.end)
         self._context = _folded(source, window.context_start, window.context_end)
@@ -108,7 +115,7 @@ class _Work:
     def _slip_options(self) -> dict[int, list[Option]]:
         known: dict[str, Slip | None] = {}
         for number, item in enumerate(self._items):
-            if self._is_nowhere(number):
+            if self._may_be_slip(number):
                 if item.text not in known:
                     known[item.text] = next(slips(wording(item.text), self._source, *self._window), None)
                 if slip := known[item.text]:
@@ -119,9 +126,9 @@ class _Work:
             for number, slip in self._slips.items()
         }
 
-    def _is_nowhere(self, number: int) -> bool:
+    def _may_be_slip(self, number: int) -> bool:
         text = self._texts[number]
-        return bool(text) and not self._in_window[text] and not self._in_context[text]
+        return self._fuzzy and bool(text) and not self._in_window[text] and not self._in_context[text]
 
     def _option(self, number: int, span: Span) -> Option:
         bonus = 0 if span in self._covered else _NOT_IN_ANOTHER
@@ -194,7 +201,7 @@ class _Work:
         hopeless: set[tuple[str, str]] = set()
         for number, item in enumerate(self._items):
             known = (item.label, item.text)
-            if number in self._places or not self._is_nowhere(number):
+            if number in self._places or not self._may_be_slip(number):
                 continue
             if known in hopeless or not self._place_slip(number):
                 hopeless.add(known)

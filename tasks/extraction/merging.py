@@ -58,7 +58,7 @@ def merge(
     window of the pass has found in the overlap is left out.
 
     Attributes go by the majority of the mentions that have the key, then by the first seen; the status is the
-    best among the mentions of that span.
+    best among the mentions of that span, as is the similarity.
 
     Args:
         mentions: In any order; spans are in characters of `text`.
@@ -250,6 +250,7 @@ def _entity(
         confidence=len(group.voters) / _answered(group, reaches),
         attributes=_attributes(group.mentions),
         normalized=normalize(group.label, text[start:end]),
+        similarity=max(mention.grounding.score for mention in group.mentions),
         conflict=conflict,
         provenance=tuple(mention.provenance for mention in group.mentions),
     )

@@ -5,6 +5,7 @@ A normalizer returns None where a text can be read in two ways or not at all; it
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import dateparser
 Normalizer = Callable[[str], str | None]
 
 _YEAR: Final = re.compile(r"(?<!\d)\d{4}(?!\d)")
+_YEAR_FIRST: Final = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", re.ASCII)
 
 _CURRENCIES: Final = {
     **dict.fromkeys(("$", "us$", "u.s.$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars"), "USD"),
@@ -67,8 +69,17 @@ def normalize_date(text: str) -> str | None:
     text = _without_extra_blanks(text)
     if not _YEAR.search(text):
         return None
+    if year_first := _YEAR_FIRST.fullmatch(text):  # as ISO 8601 has it, the month is next
+        return _real_day(*map(int, year_first.groups()))
     days = {_day(text, order) for order in ("MDY", "DMY")}
     return days.pop() if len(days) == 1 else None
+
+
+def _real_day(year: int, month: int, day: int) -> str | None:
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=4_096)

@@ -9,9 +9,10 @@ from typing import Literal, cast
 import yaml
 
 from tasks.extraction.schema import ENTITIES
+from tasks.extraction.spec import MAX_CHARACTERS
 from tasks.extraction.values import Item
 
-Problem = Literal["whitespace loop", "cut off", "no JSON", "other JSON"]
+Problem = Literal["whitespace loop", "cut off", "no JSON", "other JSON", "no item"]
 
 LOOP_CHARACTERS = 64
 """Blanks at the end of an answer that ran into its limit from which on it is a loop: a grammar allows blanks
@@ -33,6 +34,7 @@ WHAT_IS_WRONG: Mapping[Problem, str] = {
     "cut off": "the answer was cut off before its end",
     "no JSON": "the answer is no JSON object",
     "other JSON": f'the answer is JSON without a list "{ENTITIES}"',
+    "no item": 'none of its items has a "text" of at most a sentence or two and one of the labels',
 }
 
 
@@ -43,7 +45,7 @@ class Parsed:
     items: tuple[Item, ...]
     """Complete items, in their order; those of a broken answer too."""
     invalid: int = 0
-    """Items that are none: without a text, with a label that does not exist."""
+    """Items that are none: without a text, with one as long as the schema allows, with an unknown label."""
     problem: Problem | None = None
     """Why there may be more than what is here; None: the answer is whole."""
 
@@ -67,6 +69,8 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
     if problem == "no JSON" and len(loose := _entities_of(_loose(text)) or []) > len(found):
         found, problem = loose, None
     items = [_item(one, labels) for one in found]
+    if problem is None and found and not any(items):
+        problem = "no item"
     return Parsed(
         items=tuple(item for item in items if item is not None),
         invalid=sum(item is None for item in items),
@@ -173,6 +177,8 @@ def _item(value: object, labels: Collection[str]) -> Item | None:
     fields = cast("dict[str, object]", value)
     label, text = fields.get("label"), fields.get("text")
     if not isinstance(label, str) or not isinstance(text, str) or not text.strip() or label not in labels:
+        return None
+    if len(text) >= MAX_CHARACTERS:
         return None
     return Item(label=label, text=_writable(text), attributes=_attributes(fields.get("attributes")))
 

@@ -139,7 +139,7 @@ class _Reader:
             return pdf_text(path, self._max_characters)
         size = path.stat().st_size
         if size > self._max_characters * MAX_BYTES_A_CHARACTER:
-            raise UnreadableError(f"its {size:,} bytes are more than {self._max_characters:,} characters")
+            raise UnreadableError(self._too_long(f"{size:,} bytes"))
         with path.open("rb") as file:  # one that grows meanwhile is not followed
             data = file.read(size)
         if kind == "html":
@@ -183,10 +183,12 @@ class _Reader:
 
     def _short_enough(self, text: str) -> str:
         if len(text) > self._max_characters:
-            raise UnreadableError(
-                f"its {len(text):,} characters are more than the {self._max_characters:,} that are allowed"
-            )
+            raise UnreadableError(self._too_long(f"{len(text):,} characters"))
         return text
+
+    def _too_long(self, size: str) -> str:
+        allowed = f"the {self._max_characters:,} characters that are allowed"
+        return f"its {size} are more than {allowed} (max_document_characters)"
 
     def _unique(self, wanted: str) -> str:
         wanted = cleaned(wanted)

@@ -1,12 +1,9 @@
 """The JSON Schema of answers: a bounded list of items, each with one of the labels."""
 
-from tasks.extraction.spec import AttributeSpec, ExtractionSpec, LabelSpec
+from tasks.extraction.spec import MAX_CHARACTERS, AttributeSpec, ExtractionSpec, LabelSpec
 
 ENTITIES = "entities"
 """The one field of an answer."""
-
-MAX_CHARACTERS = 400
-"""Of an item's text, and of an attribute's: a model that repeats itself comes to an end."""
 
 JsonSchema = dict[str, object]
 

@@ -16,6 +16,10 @@ from tasks.extraction.values import Item, Window
 Name = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
 """One line, without blanks around it: it is shown to models, and is a label in files."""
 
+MAX_CHARACTERS = 400
+"""Of an item's text, and of an attribute's: a model that repeats itself comes to an end. A text as long as
+that may have been cut off, and is no item."""
+
 Normalizer = Literal["date", "amount", "citation", "upper", "whitespace"]
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,7 +66,7 @@ class ExampleEntity(_Strict):
     """What is to be found in an example."""
 
     label: str
-    text: str = Field(min_length=1)
+    text: str = Field(min_length=1, max_length=MAX_CHARACTERS - 1)
     attributes: dict[str, str] = {}
 
 

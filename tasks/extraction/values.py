@@ -101,6 +101,8 @@ class Entity:
     attributes: Attributes = field(default_factory=dict[str, str], hash=False)
     normalized: str | None = None
     """Its value in a form that can be compared, as 2024-01-31, where its label has a normalizer."""
+    similarity: float | None = None
+    """How alike the model's words and the document's are, from 0 to 1; only of a span."""
     conflict: bool = False
     """Whether another label was given to the very same span; the label here won."""
     provenance: tuple[Provenance, ...] = ()

@@ -78,6 +78,13 @@ async def test_an_engine_of_nothing_is_refused_in_a_sentence(changes: dict[str, 
             await engine_model(backend, "mine", settings_at(NOWHERE, **changes))
 
 
+async def test_a_model_of_the_server_that_is_no_folder_here_is_told_as_such() -> None:
+    with FakeVLLM(models=["tiny"], model_root="/models/elsewhere") as server:
+        async with VLLMServer(server.base_url) as backend:
+            with pytest.raises(SettingsError, match="the server's model is in /models/elsewhere"):
+                await engine_model(backend, None, settings_at(server.base_url))
+
+
 async def test_a_path_on_another_machine_is_none_here(server: FakeVLLM) -> None:
     async with VLLMServer(server.base_url) as backend:
         with pytest.raises(SettingsError, match="no server on this machine"):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from backends.readings import Readings, ServerReading
+from flows.extraction_exports import write_exports
 from flows.extraction_files import Finished, open_files
 from flows.extraction_page import write_report
-from flows.extraction_parameters import ExtractionParameters
+from flows.extraction_parameters import Export, ExtractionParameters
 from flows.extraction_results import ExtractionResult, Totals
 from flows.extraction_source import find_spec
 from flows.gpu_samples import Samples
@@ -100,3 +101,20 @@ def test_a_report_of_a_run_that_read_nothing_has_no_table_of_it(tmp_path: Path) 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "held meanwhile" not in page
     assert "alerts of" not in page
+
+
+def test_exports_that_are_there_from_before_say_what_is_found_now(tmp_path: Path) -> None:
+    runs: list[tuple[str, list[Export]]] = [("Ada Lovelace", ["conll", "brat"]), ("spoke", [])]
+    for name, wanted in runs:
+        with open_files(tmp_path) as write:
+            write(finished([entity(name, 1)]))
+        write_exports(wanted, tmp_path)
+    assert "spoke B-person" in (tmp_path / "entities.conll").read_text()
+    assert [path.read_text() for path in (tmp_path / "brat").glob("*.ann")] == ["T1\tperson 13 18\tspoke\n"]
+
+
+def test_what_was_never_exported_is_not(tmp_path: Path) -> None:
+    with open_files(tmp_path) as write:
+        write(finished([entity("spoke", 1)]))
+    write_exports([], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"documents.jsonl", "entities.jsonl"}

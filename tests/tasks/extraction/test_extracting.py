@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from backends.base import Outcome
 from backends.errors import BadRequestError, ServerGoneError
 from backends.messages import Message, Request, Response, SamplingParams
@@ -39,6 +41,7 @@ async def extracted(
     windows: Sequence[Sequence[tuple[int, int]]] = (((0, 63),),),
     min_votes: int = 1,
     max_items: int | None = None,
+    fuzzy: bool = True,
 ) -> Extracted:
     """Extract with an answer for each (request, pass) and windows for each pass."""
 
@@ -64,7 +67,7 @@ async def extracted(
         passes=len(windows),
     )
     asker = Asker(settings=settings, ask=ask, windows=cut, max_tokens=enough)
-    extractor = Extractor(asker=asker, spec=SPEC, passes=len(windows), min_votes=min_votes)
+    extractor = Extractor(asker=asker, spec=SPEC, passes=len(windows), min_votes=min_votes, fuzzy=fuzzy)
     return await extractor.extract(Document(id="d", text=TEXT))
 
 
@@ -241,3 +244,15 @@ async def test_a_document_whose_tokens_cannot_be_counted_has_failed() -> None:
         [failed] = found.failed
         assert (failed.start, failed.end, found.coverage) == (0, len(TEXT), 0.0)
         assert "BadRequestError" in failed.reason
+
+
+@pytest.mark.parametrize("fuzzy", [True, False])
+async def test_a_slip_has_a_span_that_says_how_alike_it_is_or_none_if_that_is_wanted(*, fuzzy: bool) -> None:
+    found = await extracted(lambda _request, _pass: said("Alan Turing", "Grace Hoppper"), fuzzy=fuzzy)
+    exact, slip = found.entities
+    assert (exact.status, exact.similarity) == ("exact", 1.0)
+    if fuzzy:
+        assert (slip.status, slip.text) == ("fuzzy", "Grace Hopper")
+        assert slip.similarity == pytest.approx(0.96, abs=0.01)
+    else:
+        assert (slip.status, slip.start, slip.similarity) == ("ungrounded", None, None)

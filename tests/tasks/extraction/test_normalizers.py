@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.extraction.normalizers import NORMALIZERS
+from tasks.extraction.normalizers import NORMALIZERS, normalize_date
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,19 @@ def test_what_is_normal_stays_as_it_is(name: str, text: str) -> None:
 @given(st.text())
 def test_no_text_is_refused_with_an_error(text: str) -> None:
     for normalize in NORMALIZERS.values():
-        normalize(text)
+        value = normalize(text)
+        assert value is None or isinstance(value, str)
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2020-12-31", "2020-12-31"),
+        ("2020/1/2", "2020-01-02"),
+        ("2020-13-01", None),
+        ("2020-31-12", None),
+        ("2021.02.29", None),
+    ],
+)
+def test_behind_a_year_stands_the_month_whatever_else_would_be_a_day(text: str, day: str | None) -> None:
+    assert normalize_date(text) == day

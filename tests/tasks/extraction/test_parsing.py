@@ -88,6 +88,21 @@ def test_what_is_said_twice_in_one_object_is_not_lost(text: str) -> None:
     assert read(text) == Parsed(items=(ADA, ROME))
 
 
+@pytest.mark.parametrize(("characters", "is_item"), [(399, True), (400, False), (500, False)])
+def test_a_text_as_long_as_it_may_be_was_perhaps_cut_off_and_is_no_item(
+    characters: int, *, is_item: bool
+) -> None:
+    items = [{"label": "person", "text": "Ada"}, {"label": "person", "text": "x" * characters}]
+    parsed = read(json.dumps({"entities": items}))
+    assert (len(parsed.items), parsed.invalid, parsed.problem) == ((2, 0, None) if is_item else (1, 1, None))
+
+
+def test_an_answer_of_which_nothing_is_an_item_is_asked_for_again() -> None:
+    nobody = json.dumps({"entities": [{"label": "nobody", "text": "Ada"}, {"text": "Rome"}]})
+    assert read(nobody) == Parsed(items=(), invalid=2, problem="no item")
+    assert read('{"entities": []}') == Parsed(items=())
+
+
 def test_of_an_attribute_that_is_said_twice_the_last_counts() -> None:
     [item] = read('[{"label": "person", "text": "Ada", "attributes": {"a": "x", "a": "y"}}]').items
     assert item.attributes == {"a": "y"}
@@ -244,7 +259,7 @@ def test_attributes_that_are_none_leave_their_item_whole(attributes: object) -> 
 @pytest.mark.parametrize("label", [["person"], {"person": 1}, 3, None])
 def test_a_label_that_is_no_text_is_none_of_any_labels(label: object) -> None:
     answer = json.dumps({"entities": [{"label": label, "text": "Ada"}]})
-    assert parse(answer, "stop", frozenset(LABELS)) == Parsed(items=(), invalid=1)
+    assert parse(answer, "stop", frozenset(LABELS)) == Parsed(items=(), invalid=1, problem="no item")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +271,8 @@ def test_deep_nesting_is_no_answer_and_no_crash(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_without_an_error(text: str) -> None:
-    read(text)
+    parsed = read(text)
+    assert all(item.label in LABELS and item.text.strip() for item in parsed.items)
 
 
 @given(st.lists(st.text(min_size=1, max_size=20).filter(str.strip), max_size=8))

@@ -69,7 +69,7 @@ def test_a_text_is_a_document_too() -> None:
         ("a.txt", b" \n\t\x00".replace(b"\x00", b"\x01"), "nothing but blanks"),
         ("a.txt", b"\x7fELF\x00\x01", "binary"),
         ("a.txt", b"caf\xe9", "no utf-8 text (byte 0xe9 at 3)"),
-        ("a.md", b"x" * 5000, "5,000 bytes are more than 1,000 characters"),
+        ("a.md", b"x" * 5000, "5,000 bytes are more than the 1,000 characters"),
         ("a.md", b"x" * 1001, "1,001 characters are more than the 1,000"),
         ("a.html", b"<script>1</script>", "no text"),
         ("a.html", b"<p>" + b" " * 1000 + b"x</p>", "1,008 characters"),

@@ -5,8 +5,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tasks.extraction.schema import MAX_CHARACTERS, answer_schema
-from tasks.extraction.spec import read_spec
+from tasks.extraction.schema import answer_schema
+from tasks.extraction.spec import MAX_CHARACTERS, read_spec
 
 PLAIN = read_spec({"name": "a", "description": "b", "labels": [{"name": "person"}, {"name": "place"}]})
 WITH_ATTRIBUTES = read_spec(

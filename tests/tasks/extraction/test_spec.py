@@ -103,3 +103,10 @@ def test_what_is_wrong_with_a_label_is_said_once_and_in_words() -> None:
     assert str(caught.value).count("labels") == 1
     with pytest.raises(SpecError, match="labels: Tuple should have at least 1 item"):
         read_spec({"name": "s", "description": "Find.", "labels": []})
+
+
+def test_an_example_is_no_longer_than_an_answer_may_be() -> None:
+    text = "x" * 400
+    example = {"text": text, "entities": [{"label": "person", "text": text}]}
+    with pytest.raises(SpecError, match=r"examples\.0\.entities\.0\.text: String should have at most 399"):
+        read_spec({"name": "s", "description": "F.", "labels": [{"name": "person"}], "examples": [example]})
