@@ -25,7 +25,7 @@ from flows.batch_results import BatchResult, Totals, batch_directory, write_batc
 from flows.estimates import show_estimate
 from flows.reports.batch import render
 from flows.results import record_cost
-from flows.run import Run, open_run, with_deployment_defaults
+from flows.run import Run, open_run
 from flows.settings import load_settings
 from flows.workflow import workflow
 from tasks.ask import Stop
@@ -65,7 +65,6 @@ async def batch(parameters: BatchParameters) -> Summary:
     Returns:
         The summary that is also in `summary.json`: headline, counts, cost, where answers and report are.
     """
-    parameters = await with_deployment_defaults(parameters)
     settings = load_settings()
     source = await anyio.to_thread.run_sync(open_source, parameters)
     _tell_bad_rows(source, parameters)

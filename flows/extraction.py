@@ -26,7 +26,7 @@ from flows.extraction_results import ExtractionResult, Totals, extraction_direct
 from flows.extraction_source import Source, find_spec, open_source
 from flows.gpu_samples import Samples
 from flows.results import record_cost
-from flows.run import Run, open_run, with_deployment_defaults
+from flows.run import Run, open_run
 from flows.settings import Settings, load_settings
 from flows.workflow import workflow
 from tasks.ask import Stop
@@ -73,7 +73,6 @@ async def extraction(parameters: ExtractionParameters) -> Summary:
     Returns:
         The summary that is also in `summary.json`: headline, counts, coverage, cost, where the files are.
     """
-    parameters = await with_deployment_defaults(parameters)
     job = await anyio.to_thread.run_sync(prepare, parameters)
     if parameters.extractor == "citations":
         return await _extract(job, extract_citations, Stop(), run=None)

@@ -1,5 +1,6 @@
 """What a user can set for an extraction; rendered as a form in the Prefect UI."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -102,6 +103,13 @@ class ExtractionParameters(RunParameters):
         self.sampling()
         self.budget()
         return self
+
+    @classmethod
+    def left_of(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out a deployment's documents and their gold spans where a run gives others."""
+        has_others = not given.keys().isdisjoint({"documents", "text"})
+        gone = {"documents", "text", "gold"} if has_others else set[str]()
+        return {name: value for name, value in defaults.items() if name not in gone}
 
     @property
     def chunk_size(self) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from flows.results import (
     run_directory,
     write_files,
 )
-from flows.run import Run, open_run, with_deployment_defaults
+from flows.run import Run, open_run
 from flows.settings import Settings, load_settings
 from flows.workflow import workflow
 from tasks.icm.claims import LABEL_TEXTS, Claim, batch_seed, draw_batches
@@ -56,7 +56,6 @@ async def icm(parameters: ICMParameters) -> Summary:
     Returns:
         The summary that is also in `summary.json`: headline, accuracies, cost, where the report is.
     """
-    parameters = await with_deployment_defaults(parameters)
     settings = load_settings()
     train, test = await anyio.to_thread.run_sync(load_splits, parameters, settings)
     async with open_run(parameters, settings) as run:

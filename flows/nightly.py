@@ -10,7 +10,6 @@ from flows.estimates import told
 from flows.icm import icm
 from flows.parameters import ICMParameters
 from flows.results import append_line
-from flows.run import with_deployment_defaults
 from flows.settings import load_settings
 from flows.workflow import workflow
 
@@ -26,7 +25,6 @@ async def nightly(parameters: ICMParameters) -> dict[str, Any]:
     Returns:
         The line that was added to `nightly.jsonl` in the folder of runs.
     """
-    parameters = await with_deployment_defaults(parameters)
     summary = await icm(parameters)
     if parameters.estimate:
         get_run_logger().info(told(summary))  # `--watch` shows the log of this flow run only

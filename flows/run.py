@@ -5,9 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
 
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
 from prefect.runtime import flow_run as running_flow_run
@@ -34,7 +32,7 @@ from flows.direct import with_engine
 from flows.gpu_progress import Watch, watch_of, watching
 from flows.gpu_samples import Samples
 from flows.providers import open_provider, revision_in_keys
-from flows.run_parameters import RunParameters, checked
+from flows.run_parameters import RunParameters
 from flows.settings import Settings
 from tasks.ask import AskEach
 from tasks.batches import TaskAsk
@@ -44,8 +42,6 @@ from tasks.generate import Fallback, Generator
 from tasks.journal_rows import alert_row
 from tasks.speed import remember_speed
 from tasks.tally import Tally
-
-P = TypeVar("P", bound=RunParameters)
 
 
 @dataclass(kw_only=True)
@@ -240,21 +236,6 @@ def _put_to(other: ModelName, settings: Settings, request: Request) -> Request:
     labels = tuple(Label(text=label.text) for label in request.labels)
     revision = revision_in_keys(other.provider, None, settings)
     return replace(request, model=other.name, revision=revision, labels=labels)
-
-
-async def with_deployment_defaults(parameters: P) -> P:
-    """Fill what the caller left out with the deployment's values, before the model's own defaults.
-
-    Prefect replaces a deployment's parameter as a whole when a run gives one, so without this
-    `-p parameters='{"num_claims": 32}'` would drop everything else that the deployment sets.
-    """
-    deployment_id = running_deployment.id
-    if deployment_id is None:
-        return parameters
-    async with get_client() as client:
-        deployment = await client.read_deployment(deployment_id)
-    defaults: dict[str, Any] = deployment.parameters.get("parameters", {})
-    return checked(type(parameters), {**defaults, **parameters.model_dump(exclude_unset=True)})
 
 
 def _cost_usd(generator: Generator, prices: Mapping[str, Price | None]) -> float | None:

@@ -1,7 +1,8 @@
 """What a user can set for any run, whatever the workflow; rendered as a form in the Prefect UI."""
 
 import difflib
-from typing import Literal, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -100,6 +101,12 @@ class RunParameters(BaseModel):
         if value is not None:
             parse_model(value)
         return value
+
+    @classmethod
+    def left_of(cls, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what still holds of a deployment's values where a run gives some of its own."""
+        del given
+        return dict(defaults)
 
     @property
     def provider(self) -> str:

@@ -15,6 +15,7 @@ from backends.prices import PricesError
 from backends.registry import ModelNameError, NotInstalledError
 from flows.answering import RunStoppedError
 from flows.batch_results import TooManyFailedError
+from flows.deployment_defaults import deployment_defaults, laid_over
 from flows.extraction_results import TooManyFailedDocumentsError
 from flows.run_parameters import ParametersError, checked
 from flows.told import UNDERSTOOD
@@ -96,10 +97,12 @@ def _told(function: AsyncFunction[P, R]) -> Callable[P, Coroutine[Any, Any, R | 
     async def told(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
             given = signature.bind(*args, **kwargs)
+            defaults = await deployment_defaults()
             for name, value in given.arguments.items():
                 kind = signature.parameters[name].annotation
                 if inspect.isclass(kind) and issubclass(kind, BaseModel):
-                    given.arguments[name] = checked(kind, value)
+                    filled = laid_over(kind, defaults.get(name, {}), value)
+                    given.arguments[name] = checked(kind, filled)
             return await function(*given.args, **given.kwargs)
         except Exception as error:
             sentence = sentence_of(error)
