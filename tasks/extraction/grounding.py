@@ -2,7 +2,8 @@
 
 What a model writes is searched for letter by letter once case, blanks, quotes and hyphenation are set aside.
 What stands in several places gets the one that keeps the answer's order, and no place is given twice under
-one label. Only what is found nowhere may be a slip of the pen for something that is.
+one label. Only what is found nowhere may be a slip of the pen for something that is; where it lies between
+two others that keep the order, more of it may be wrong.
 """
 
 from bisect import bisect_left, insort
@@ -13,7 +14,7 @@ from typing import Final
 from tasks.extraction.chains import Option, Span, best_chain
 from tasks.extraction.folding import Folded, fold, wording
 from tasks.extraction.occurrences import occurrences
-from tasks.extraction.slips import Slip, slips
+from tasks.extraction.slips import Slip, slip_between, slips
 from tasks.extraction.values import Grounding, Item, Window
 
 _OWN_WORDS: Final = 1
@@ -34,7 +35,8 @@ def ground(
     Where the whole answer keeps the document's order, that order decides which of several occurrences an item
     stands for; else the order of each label's items does. Items left over take the nearest occurrence that no
     item of their label has, in the window or else in its context. What stands in neither may be a slip
-    (`slips`) for something that does. Nothing outside the context is ever looked at.
+    (`slips`) for something that does; where order was kept, the items before and after it say where to look
+    for a name that is less alike (`slip_between`). Nothing outside the context is ever looked at.
 
     Args:
         items: In the answer's order.
@@ -50,6 +52,7 @@ def ground(
     work.place_in_order()
     work.place_left_over()
     work.place_slips()
+    work.place_between()
     return [work.grounding(number, examples) for number in range(len(items))]
 
 
@@ -76,6 +79,7 @@ class _Work:
         self._taken: dict[str, _Taken] = {item.label: _Taken() for item in items}
         self._duplicates: set[int] = set()
         self._in_order = False
+        self._labels_in_order: set[str] = set()
 
     def place_in_order(self) -> None:
         """Place what can be placed in the window in the order of the answer, or else of each label.
@@ -86,10 +90,13 @@ class _Work:
         possible = dict(sorted((certain | self._slip_options()).items()))
         self._in_order = any(self._take_whole(some, may_overlap=True) for some in (possible, certain))
         if self._in_order:
+            self._labels_in_order.update(self._taken)
             return
         for label in self._taken:
             mine = {number: some for number, some in possible.items() if self._items[number].label == label}
-            if not self._take_whole(mine, may_overlap=False):
+            if self._take_whole(mine, may_overlap=False):
+                self._labels_in_order.add(label)
+            else:
                 self._take_all(
                     best_chain({n: mine[n] for n in mine if n in certain}, may_overlap=False),
                 )
@@ -218,6 +225,28 @@ class _Work:
                 if self._take_nearest(number, slip.spans):
                     return True
         return False
+
+    def place_between(self) -> None:
+        """Give names that are left the one near place between their neighbours, where the order was kept."""
+        hopeless: set[tuple[str, str]] = set()
+        for number in [one for one in range(len(self._items)) if one not in self._places]:
+            item = self._items[number]
+            known = (item.label, item.text)
+            if known in hopeless or item.label not in self._labels_in_order or not item.text[:1].isupper():
+                continue
+            if number not in self._slips and self._is_nowhere(number) and not self._place_between(number):
+                hopeless.add(known)
+
+    def _place_between(self, number: int) -> bool:
+        behind, before = self._neighbours(number)
+        has_both = behind != self._window[0] and before != self._window[1]
+        if not has_both or behind >= before:
+            return False
+        slip = slip_between(wording(self._items[number].text), self._source, behind, before)
+        if slip is None or not all(taken.is_free(slip.spans[0]) for taken in self._taken.values()):
+            return False
+        self._slips[number] = slip
+        return self._take(number, slip.spans[0])
 
     def grounding(self, number: int, examples: Collection[Folded]) -> Grounding:
         """Say where an item stands, after all were placed."""

@@ -3,7 +3,8 @@
 Where a text stands nowhere in a document and one place alone is near, two edits in a name, letters that a
 scanner takes for digits and numbers that cannot be are more likely slips than another name or number. What is
 found so says how alike it is. A number that could be one remains another one, unless it is an identifier with
-a digit more or less, or with two digits swapped.
+a digit more or less, or with two digits swapped. Where the order of an answer says which few words are meant,
+two edits in a shorter name are a slip, too.
 """
 
 import re
@@ -90,6 +91,29 @@ def is_near(item: Wording, span: Wording) -> bool:
     equal = [word for word in others if word in words and len(word) > _SHORT_WORD]
     anchors = (bool(equal) + (len(equal) > 1)) * (len(parts) == 1)
     return all(_near(some, wanted, small, anchors) for some, wanted in parts)
+
+
+def is_near_in_order(item: Wording, span: Wording) -> bool:
+    """Say whether a name may be meant to be the only near one where the order of an answer puts it.
+
+    There two edits may be in a name that is too short for them elsewhere. Its first and last letters stay,
+    since those of names that are akin differ (Carla and Carlos), as do its numbers, acronyms and short words.
+    """
+    return edits(item.text, span.text) <= _MANY and all(
+        _near_name(_bare(" ".join(some)), _bare(" ".join(wanted)))
+        for some, wanted in differences(item.text.split(), span.text.split())
+    )
+
+
+def _near_name(name: str, other: str) -> bool:
+    return (
+        min(len(name), len(other)) >= SHORTEST
+        and abs(len(name) - len(other)) < _MANY
+        and (name[0], name[-1]) == (other[0], other[-1])
+        and not _DIGIT.search(name + other)
+        and not names_another(name, other)
+        and not _names_another(scanned(name), scanned(other), 0)
+    )
 
 
 def _small_words(span: Wording) -> frozenset[str]:

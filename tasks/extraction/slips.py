@@ -11,7 +11,7 @@ from rapidfuzz.distance import OSA
 from tasks.extraction.chains import Span
 from tasks.extraction.folding import Folded, Wording, bare_word, without_marks
 from tasks.extraction.likeness import is_slip
-from tasks.extraction.nearness import differences, edits, is_near, most_edits
+from tasks.extraction.nearness import SHORTEST, differences, edits, is_near, is_near_in_order, most_edits
 from tasks.extraction.occurrences import occurrences
 
 CUTOFF: Final = 88.0
@@ -78,6 +78,52 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
         hay = _blanked(hay, places, tried[:_MOST_TRIES])
     if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item, lone, source):
         yield lone
+
+
+def slip_between(item: Wording, source: Folded, start: int, end: int) -> Slip | None:
+    """Look for the one name that a text may be a slip for if its answer keeps the order of the document.
+
+    Args:
+        item: What a model wrote.
+        source: The document.
+        start: Where, in the folded text, what comes before it in the answer ends.
+        end: Where what comes after it begins.
+
+    Returns:
+        The only place that is near; None if there is none, or another that is near.
+    """
+    text = item.text
+    if len(text) < SHORTEST or not item.original[0].isupper():
+        return None
+    found = [
+        (edits(text, source.text[slice(*span)]), span)
+        for span in _spans_like(text, source, (start, end), first=text[0])
+        if source.original[source.origin(span[0])].isupper() and is_near_in_order(item, source.wording(*span))
+    ]
+    if not found:
+        return None
+    _, best = min(found)
+    for span in _spans_like(text, source, (start, end)):
+        is_apart = span[1] <= best[0] or best[1] <= span[0]
+        if is_apart and edits(text, source.text[slice(*span)]) <= _FEW:
+            return None
+    slip = Slip([best], _score(text, source.text[slice(*best)], 0.0) / 100)
+    return None if _stands_elsewhere(item, slip, source) else slip
+
+
+def _spans_like(text: str, source: Folded, within: Span, *, first: str = "") -> Iterator[Span]:
+    """Yield the spans from word to word that are about as long as a text, and begin with some letter."""
+    starts, ends = source.boundaries.starts, source.boundaries.ends
+    shortest, longest = max(len(text) - _FEW, 1), len(text) + _FEW
+    at = source.text.find(first, *within)
+    while 0 <= at < within[1]:
+        if starts[at]:
+            last = min(at + longest, within[1])
+            end = ends.find(1, at + shortest, last + 1)
+            while end >= 0:
+                yield at, end
+                end = ends.find(1, end + 1, last + 1)
+        at = source.text.find(first, at + 1, within[1])
 
 
 def _blanked(hay: str, places: Sequence[int], spans: Iterable[Span]) -> str:

@@ -307,6 +307,48 @@ def test_of_two_that_are_as_near_none_is_taken() -> None:
     assert statuses(grounded("Marta Limas saw Marla Limos", ["Marxa Limxs"])) == ["ungrounded"]
 
 
+_HEARING = "Silva met the União and Weber, then Lima"
+
+
+@pytest.mark.parametrize("items", [["Silva", "Unxxo", "Weber"], ["Silva", "Unxxo", "Xyz Ltd", "Lima"]])
+def test_a_name_between_its_neighbours_may_be_less_alike(items: list[str]) -> None:
+    found = grounded(_HEARING, items)
+    assert words(_HEARING, found)[1] == "União"
+    assert found[1].status == "fuzzy"
+    assert 0.5 < found[1].score < 0.88
+
+
+def test_a_name_between_neighbours_of_its_label_may_be_less_alike() -> None:
+    items = [("PERSON", "Lima"), "Silva", "Unxxo", "Weber"]
+    assert words(_HEARING, grounded(_HEARING, items)) == ["Lima", "Silva", "União", "Weber"]
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        pytest.param(_HEARING, ["Unxxo"], id="alone"),
+        pytest.param(_HEARING, ["Unxxo", "Weber"], id="none before"),
+        pytest.param(_HEARING, ["Silva", "Unxxo"], id="none after"),
+        pytest.param(_HEARING, ["Weber", "Unxxo", "Lima"], id="elsewhere"),
+        pytest.param(_HEARING, ["Weber", "Silva", "Unxxo", "Lima"], id="out of order"),
+        pytest.param(_HEARING, [("COURT", "União"), "Silva", "Unxxo", "Weber"], id="taken"),
+        pytest.param(_HEARING.replace("União", "união"), ["Silva", "Unxxo", "Weber"], id="no name there"),
+        pytest.param(_HEARING, ["Silva", "unxxo", "Weber"], id="no name"),
+        pytest.param(_HEARING.replace("União", "União or Uniro"), ["Silva", "Unxxo", "Weber"], id="two near"),
+        pytest.param(_HEARING.replace("União", "União or Anxxo"), ["Silva", "Unxxo", "Weber"], id="another"),
+        pytest.param(_HEARING.replace("União", "União, União"), ["Silva", "Unxxo", "Weber"], id="two places"),
+        pytest.param(_HEARING + ". Unxxo's", ["Silva", "Unxxo's", "Weber"], id="stands there"),
+        pytest.param(_HEARING.replace("União", "Carlos"), ["Silva", "Carla", "Weber"], id="akin"),
+    ],
+)
+def test_order_is_no_evidence_where_there_is_none_or_another_is_meant(
+    text: str, items: list[str | tuple[str, str]]
+) -> None:
+    found = grounded(text, items, window(0, len(_HEARING)))
+    at = next(n for n, one in enumerate(items) if one in {"Unxxo", "unxxo", "Unxxo's", "Carla"})
+    assert statuses(found)[at] == "ungrounded"
+
+
 def test_a_wording_is_looked_for_once_however_often_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     align = fuzz.partial_ratio_alignment

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.extraction.folding import wording
-from tasks.extraction.nearness import is_near
+from tasks.extraction.nearness import is_near, is_near_in_order
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,50 @@ def test_what_a_bad_copy_may_be(item: str, span: str) -> None:
 def test_what_is_another_even_if_it_is_alone(item: str, span: str) -> None:
     assert not is_near(wording(item), wording(span))
     assert not is_near(wording(span), wording(item))
+
+
+@pytest.mark.parametrize(
+    ("item", "span"),
+    [
+        ("Unxxo", "União"),
+        ("Uhigo", "União"),
+        ("PLEÁNRO", "PLENÁRIO"),
+        ("Carta Manxna", "Carta Magna"),
+        ("Maria Lmuíza de Garilac", "Maria Luíza de Garilac"),
+        ("Distritto Fdderal 5", "Distrito Federal 5"),
+    ],
+)
+def test_what_a_bad_copy_may_be_where_the_order_says_so(item: str, span: str) -> None:
+    assert is_near_in_order(wording(item), wording(span))
+
+
+@pytest.mark.parametrize(
+    ("item", "span"),
+    [
+        ("Unxxx", "União"),
+        ("Xnixo", "União"),
+        ("Carla", "Carlos"),
+        ("Marcia", "Marcos"),
+        ("Daniel", "Danilo"),
+        ("Nigeria", "Niger"),
+        ("Chile", "China"),
+        ("Laura", "Lauren"),
+        ("Harris", "Harrison"),
+        ("Austria", "Australia"),
+        ("Iran", "Iraq"),
+        ("Anna", "Alina"),
+        ("Lessor", "Lessee"),
+        ("Nine Million", "Nine Billion"),
+        ("Southern Bank", "Northern Bank"),
+        ("Article XXIII", "Article XXVII"),
+        ("ACO 830/PR", "ADI 830/PR"),
+        ("Article 155", "Article 165"),
+        ("docket 20-1243", "docket 20-1234"),
+        ("STF", "STJ"),
+        ("Bank of Zambia", "Bank of Gambia"),
+        ("State of Texas", "State Texas"),
+    ],
+)
+def test_what_is_another_even_where_the_order_says_so(item: str, span: str) -> None:
+    assert not is_near_in_order(wording(item), wording(span))
+    assert not is_near_in_order(wording(span), wording(item))
