@@ -232,7 +232,11 @@ class _Work:
         for number in [one for one in range(len(self._items)) if one not in self._places]:
             item = self._items[number]
             known = (item.label, item.text)
-            if known in hopeless or item.label not in self._labels_in_order or not item.text[:1].isupper():
+            if (
+                known in hopeless
+                or item.label not in self._labels_in_order
+                or not item.text.lstrip()[:1].isupper()
+            ):
                 continue
             if number not in self._slips and self._is_nowhere(number) and not self._place_between(number):
                 hopeless.add(known)
@@ -242,7 +246,7 @@ class _Work:
         has_both = behind != self._window[0] and before != self._window[1]
         if not has_both or behind >= before:
             return False
-        slip = slip_between(wording(self._items[number].text), self._source, behind, before)
+        slip = slip_between(self._texts[number], self._source, behind, before)
         if slip is None or not all(taken.is_free(slip.spans[0]) for taken in self._taken.values()):
             return False
         self._slips[number] = slip

@@ -93,15 +93,15 @@ def is_near(item: Wording, span: Wording) -> bool:
     return all(_near(some, wanted, small, anchors) for some, wanted in parts)
 
 
-def is_near_in_order(item: Wording, span: Wording) -> bool:
-    """Say whether a name may be meant to be the only near one where the order of an answer puts it.
+def is_near_in_order(text: str, span: str) -> bool:
+    """Say whether a name, folded, may be meant to be the only near one where the order of an answer puts it.
 
     There two edits may be in a name that is too short for them elsewhere. Its first and last letters stay,
     since those of names that are akin differ (Carla and Carlos), as do its numbers, acronyms and short words.
     """
-    return edits(item.text, span.text) <= _MANY and all(
+    return edits(text, span) <= _MANY and all(
         _near_name(_bare(" ".join(some)), _bare(" ".join(wanted)))
-        for some, wanted in differences(item.text.split(), span.text.split())
+        for some, wanted in differences(text.split(), span.split())
     )
 
 

@@ -76,15 +76,15 @@ def slips(item: Wording, source: Folded, start: int, end: int) -> Iterator[Slip]
                 others.append((away, span))
         left -= len(tried)
         hay = _blanked(hay, places, tried[:_MOST_TRIES])
-    if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item, lone, source):
+    if near and (lone := _lone(item, near, others)) and not _stands_elsewhere(item.text, lone, source):
         yield lone
 
 
-def slip_between(item: Wording, source: Folded, start: int, end: int) -> Slip | None:
+def slip_between(text: str, source: Folded, start: int, end: int) -> Slip | None:
     """Look for the one name that a text may be a slip for if its answer keeps the order of the document.
 
     Args:
-        item: What a model wrote.
+        text: A name that a model wrote, folded.
         source: The document.
         start: Where, in the folded text, what comes before it in the answer ends.
         end: Where what comes after it begins.
@@ -92,13 +92,14 @@ def slip_between(item: Wording, source: Folded, start: int, end: int) -> Slip | 
     Returns:
         The only place that is near; None if there is none, or another that is near.
     """
-    text = item.text
-    if len(text) < SHORTEST or not item.original[0].isupper():
+    if len(text) < SHORTEST:
         return None
     found = [
         (edits(text, source.text[slice(*span)]), span)
         for span in _spans_like(text, source, (start, end), first=text[0])
-        if source.original[source.origin(span[0])].isupper() and is_near_in_order(item, source.wording(*span))
+        if source.text[span[1] - 1] == text[-1]
+        and source.original[source.origin(span[0])].isupper()
+        and is_near_in_order(text, source.text[slice(*span)])
     ]
     if not found:
         return None
@@ -108,7 +109,7 @@ def slip_between(item: Wording, source: Folded, start: int, end: int) -> Slip | 
         if is_apart and edits(text, source.text[slice(*span)]) <= _FEW:
             return None
     slip = Slip([best], _score(text, source.text[slice(*best)], 0.0) / 100)
-    return None if _stands_elsewhere(item, slip, source) else slip
+    return None if _stands_elsewhere(text, slip, source) else slip
 
 
 def _spans_like(text: str, source: Folded, within: Span, *, first: str = "") -> Iterator[Span]:
@@ -147,10 +148,10 @@ def _lone(
     return slip
 
 
-def _stands_elsewhere(item: Wording, slip: Slip, source: Folded) -> bool:
+def _stands_elsewhere(text: str, slip: Slip, source: Folded) -> bool:
     """Say whether words in which a text differs stand in the document: then that is what is meant."""
     span = source.text[slice(*slip.spans[0])]
-    told = [word for some, _ in differences(item.text.split(), span.split()) for word in some]
+    told = [word for some, _ in differences(text.split(), span.split()) for word in some]
     bare = [word for word in map(bare_word, told) if len(word) > _FEW or (len(word) > 1 and word.isdecimal())]
     return any(word in source.words for word in bare)
 

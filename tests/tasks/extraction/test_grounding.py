@@ -337,7 +337,7 @@ def test_a_name_between_neighbours_of_its_label_may_be_less_alike() -> None:
         pytest.param(_HEARING.replace("União", "União or Uniro"), ["Silva", "Unxxo", "Weber"], id="two near"),
         pytest.param(_HEARING.replace("União", "União or Anxxo"), ["Silva", "Unxxo", "Weber"], id="another"),
         pytest.param(_HEARING.replace("União", "União, União"), ["Silva", "Unxxo", "Weber"], id="two places"),
-        pytest.param(_HEARING + ". Unxxo's", ["Silva", "Unxxo's", "Weber"], id="stands there"),
+        pytest.param(_HEARING + ". Unxxo did", ["Silva", "Unxxo", "Weber"], id="stands there"),
         pytest.param(_HEARING.replace("União", "Carlos"), ["Silva", "Carla", "Weber"], id="akin"),
     ],
 )
@@ -345,7 +345,7 @@ def test_order_is_no_evidence_where_there_is_none_or_another_is_meant(
     text: str, items: list[str | tuple[str, str]]
 ) -> None:
     found = grounded(text, items, window(0, len(_HEARING)))
-    at = next(n for n, one in enumerate(items) if one in {"Unxxo", "unxxo", "Unxxo's", "Carla"})
+    at = next(n for n, one in enumerate(items) if one in {"Unxxo", "unxxo", "Carla"})
     assert statuses(found)[at] == "ungrounded"
 
 
