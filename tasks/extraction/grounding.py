@@ -238,7 +238,7 @@ class _Work:
                 or not item.text.lstrip()[:1].isupper()
             ):
                 continue
-            if number not in self._slips and self._is_nowhere(number) and not self._place_between(number):
+            if number not in self._slips and self._may_be_slip(number) and not self._place_between(number):
                 hopeless.add(known)
 
     def _place_between(self, number: int) -> bool:

@@ -62,6 +62,11 @@ _MANY: Final = 2
 _MEDIUM_WORD: Final = 6
 _SIZE: Final = re.compile("ll[lh]?[o0]?(?:ns?|[o0]es|a[o0])$")  # million, milhões, as scanned
 _SIDE: Final = re.compile("n[o0]rt|s[o0]ut|east|west|[o0]este|leste")
+CALENDAR: Final = frozenset(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april june july august "  # noqa: SIM905
+    "september october november december janeiro fevereiro abril junho julho agosto setembro outubro".split()
+)
+"""A day or month, rightly spelt, is no slip for another one."""
 _SMALL: Final = re.compile(r"(?<!\S)[^\W\d_]{2,3}(?!\S)")
 
 
@@ -111,6 +116,7 @@ def _near_name(name: str, other: str) -> bool:
         and abs(len(name) - len(other)) < _MANY
         and (name[0], name[-1]) == (other[0], other[-1])
         and not _DIGIT.search(name + other)
+        and name not in CALENDAR
         and not names_another(name, other)
         and not _names_another(scanned(name), scanned(other), 0)
     )

@@ -110,6 +110,9 @@ def test_what_a_bad_copy_may_be_where_the_order_says_so(item: str, span: str) ->
         ("STF", "STJ"),
         ("Bank of Zambia", "Bank of Gambia"),
         ("State of Texas", "State Texas"),
+        ("Tuesday", "Thursday"),
+        ("January 5", "February 5"),
+        ("Junho", "Julho"),
     ],
 )
 def test_what_is_another_even_where_the_order_says_so(item: str, span: str) -> None:
