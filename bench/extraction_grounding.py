@@ -10,6 +10,7 @@ from semantic_text_splitter import TextSplitter
 
 from bench.extraction_oracle import GoldDocument, Noise, Oracle, OracleItem
 from bench.langextract_environment import Chunk
+from tasks.extraction import likeness, nearness
 from tasks.extraction.folding import Folded
 from tasks.extraction.grounding import ground
 from tasks.extraction.values import GROUNDED, Grounding, Item, Window
@@ -100,6 +101,23 @@ def answers(
         for known in documents
         for start, end in chunks_of(known.text, size, overlap)
     ]
+
+
+def fastest_groundings(answered: Sequence[Answered], runs: int) -> tuple[list[list[Grounding]], float]:
+    """Ground several times, each time with nothing remembered of the last; see `groundings`.
+
+    Other programs of a machine take from a CPU's caches and clock, and never give.
+    """
+    best: tuple[list[list[Grounding]], float] | None = None
+    for _ in range(runs):
+        for function in (*vars(likeness).values(), *vars(nearness).values()):
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+        found = groundings(answered)
+        best = found if best is None or found[1] < best[1] else best
+    if best is None:
+        raise ValueError("there is no fastest of 0 runs")
+    return best
 
 
 def groundings(answered: Sequence[Answered]) -> tuple[list[list[Grounding]], float]:
