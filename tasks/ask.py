@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from backends.base import Outcome
 from backends.errors import (
@@ -23,7 +23,7 @@ LOST_IN_A_ROW = 8
 theirs: something between here and the server takes connections and lets none through."""
 
 
-def nobody_answers(outcome: object) -> bool:
+def nobody_answers(outcome: object) -> TypeGuard[BackendError]:
     """Say whether whoever is asked answers nobody; not where the connection broke over this one prompt."""
     return isinstance(outcome, NOBODY_ANSWERS) and not isinstance(outcome, ConnectionLostError)
 
@@ -39,8 +39,9 @@ class Stop:
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Take in what came of questions, in their order."""
         for one in outcomes:
-            self._lost = self._lost + 1 if isinstance(one, ConnectionLostError) else 0
-            if isinstance(one, BackendError) and (nobody_answers(one) or self._lost >= LOST_IN_A_ROW):
+            is_lost = isinstance(one, ConnectionLostError)
+            self._lost = self._lost + 1 if is_lost else 0
+            if nobody_answers(one) or (is_lost and self._lost >= LOST_IN_A_ROW):
                 self.errors.append(one)
 
     def guard(self, ask: "AskEach") -> "AskEach":

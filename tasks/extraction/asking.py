@@ -197,7 +197,7 @@ class Asker:
         outcomes = await self.ask(requests, purpose=f"{document.id}: {len(put)} {kind}")
         work.asked += len(put)
         for outcome in outcomes:
-            if isinstance(outcome, BackendError) and nobody_answers(outcome):
+            if nobody_answers(outcome):
                 raise outcome
         for question, outcome in zip(put, outcomes, strict=True):
             follow += self._take(document, work, question, outcome)
