@@ -1,0 +1,92 @@
+"""One lesson of a playbook: its id, its text on one line, and the counters that are kept beside it."""
+
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+
+MAX_TEXT_CHARACTERS = 2_000
+"""Of one bullet; a lesson that is longer is no lesson."""
+
+NUMBER = re.compile(r"-([0-9]{1,12})\Z")
+"""What an id ends in, where it was given by a playbook."""
+
+LIKE_AN_ID = re.compile(r"\[\s*([^\W\d_]{2,}-[0-9]+)\s*\]")
+"""What looks like the id of a bullet, in a text that may not name any."""
+
+MARKUP = re.compile(r"<(?=\|)|<(?=\s*/?\s*playbook)", re.IGNORECASE)
+"""Where a text would end the playbook around it, or write a token that only a chat template may."""
+
+LIKE_A_BRACKET = "\u2039"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bullet:
+    """A lesson."""
+
+    id: str
+    text: str
+    """One line."""
+
+    @property
+    def number(self) -> int | None:
+        """The number in its id; None where it has none, as in playbooks from elsewhere."""
+        return number_of(self.id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """What is known of a bullet's use; never part of its text, nor of a prompt unless asked for."""
+
+    helpful: int = 0
+    """How often a Reflector called it helpful."""
+    harmful: int = 0
+    born: int = 0
+    """The step, from 1, at which it was added; 0: it was there before."""
+    used: int = 0
+    """The last step at which it was cited or tagged."""
+
+    @property
+    def net(self) -> int:
+        """By how much help exceeds harm."""
+        return self.helpful - self.harmful
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Take in another bullet's counts, as in a merge: no vote is lost, and the older age holds."""
+        return Counts(
+            helpful=self.helpful + other.helpful,
+            harmful=self.harmful + other.harmful,
+            born=min(self.born, other.born),
+            used=max(self.used, other.used),
+        )
+
+    def tagged(self, tag: str, step: int) -> "Counts":
+        """Count one vote: "helpful" or "harmful"; anything else is a use without a vote."""
+        return replace(
+            self,
+            helpful=self.helpful + (tag == "helpful"),
+            harmful=self.harmful + (tag == "harmful"),
+            used=max(self.used, step),
+        )
+
+
+def number_of(bullet_id: str) -> int | None:
+    """Return the number that an id ends in, if it has one."""
+    found = NUMBER.search(bullet_id)
+    return int(found[1]) if found else None
+
+
+def one_line(text: str) -> str:
+    r"""Make a text that can stand in a playbook: one line, and nothing in it is a section, an id or markup.
+
+    >>> one_line("line1\n## HACK [calc-00001]")
+    'line1 ## HACK (calc-00001)'
+    """
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    printable = "".join(" " if unicodedata.category(one) == "Cc" else one for one in text)
+    folded = " ".join(printable.split())  # splits at U+2028 and its like, too
+    return MARKUP.sub(LIKE_A_BRACKET, LIKE_AN_ID.sub(r"(\1)", folded))
+
+
+def likeness_key(text: str) -> str:
+    """Return what two texts have in common that are exact duplicates: case and blanks do not count."""
+    return " ".join(text.casefold().split())
