@@ -11,6 +11,7 @@ import yaml
 from tasks.extraction.schema import ENTITIES
 from tasks.extraction.spec import MAX_CHARACTERS
 from tasks.extraction.values import Item
+from tasks.json_in_text import json_values, next_bracket, without_thoughts, writable
 
 Problem = Literal["whitespace loop", "cut off", "no JSON", "other JSON", "no item"]
 
@@ -18,16 +19,8 @@ LOOP_CHARACTERS = 64
 """Blanks at the end of an answer that ran into its limit from which on it is a loop: a grammar allows blanks
 between tokens of JSON, and models fall into writing nothing else (vLLM issue 38696)."""
 
-THOUGHTS = re.compile(r"^.*</think>|^\s*<think>.*", re.DOTALL)
-"""Up to the last mark of their end, be their beginning part of the answer or not; without an end, all."""
-
-MAX_BROKEN = 100
-"""Brackets that begin nothing whole, after which no more are tried: each costs a look at what follows."""
-
 LEFTOVER_ITEM = re.compile(r"""["']text["']""")
 """In what is left of an answer when all that is whole is taken out: an item that is not."""
-
-BRACKET = re.compile(r"[{\[]")
 
 WHAT_IS_WRONG: Mapping[Problem, str] = {
     "whitespace loop": "the answer is blanks without end",
@@ -62,8 +55,8 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
         finish_reason: "length" where it ran into its limit.
         labels: Those that exist.
     """
-    text = THOUGHTS.sub("", text, count=1)
-    values, rest = _decoded(text)
+    text = without_thoughts(text)
+    values, rest = json_values(text, _object)
     problem = _problem(values, rest, finish_reason)
     found = _joined(values)
     if problem == "no JSON" and len(loose := _entities_of(_loose(text)) or []) > len(found):
@@ -76,24 +69,6 @@ def parse(text: str, finish_reason: str, labels: Collection[str]) -> Parsed:
         invalid=sum(item is None for item in items),
         problem=problem,
     )
-
-
-def _decoded(text: str) -> tuple[list[object], list[str]]:
-    """Return the JSON objects and lists in a text, outermost only, and the texts around them."""
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
-    values: list[object] = []
-    rest: list[str] = []
-    place = seen = broken = 0
-    while (start := _next_bracket(text, seen)) is not None and broken < MAX_BROKEN:
-        try:
-            value, end = cast("tuple[object, int]", decoder.raw_decode(text, start))
-        except (ValueError, RecursionError):
-            broken, seen = broken + 1, start + 1
-            continue
-        values.append(value)
-        rest.append(text[place:start])
-        place = seen = end
-    return values, [*rest, text[place:]]
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -132,7 +107,7 @@ def _joined(values: Sequence[object]) -> list[object]:
 
 def _loose(text: str) -> object:
     """Read what YAML's flow style is besides JSON: single quotes, a comma too many."""
-    start = _next_bracket(text, 0)
+    start = next_bracket(text, 0)
     end = max(text.rfind("}"), text.rfind("]"))
     if start is None or end < start:
         return None
@@ -140,11 +115,6 @@ def _loose(text: str) -> object:
         return cast("object", yaml.load(text[start : end + 1], Loader=yaml.CBaseLoader))  # noqa: S506
     except (yaml.YAMLError, RecursionError):
         return None
-
-
-def _next_bracket(text: str, place: int) -> int | None:
-    found = BRACKET.search(text, place)
-    return found.start() if found else None
 
 
 def _entities_of(value: object) -> list[object] | None:
@@ -180,7 +150,7 @@ def _item(value: object, labels: Collection[str]) -> Item | None:
         return None
     if len(text) >= MAX_CHARACTERS:
         return None
-    return Item(label=label, text=_writable(text), attributes=_attributes(fields.get("attributes")))
+    return Item(label=label, text=writable(text), attributes=_attributes(fields.get("attributes")))
 
 
 def _attributes(value: object) -> dict[str, str]:
@@ -198,10 +168,5 @@ def _text(value: object) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, str):
-        return _writable(value.strip())
+        return writable(value.strip())
     return json.dumps(value) if isinstance(value, bool | int | float) else ""
-
-
-def _writable(text: str) -> str:
-    """Replace halves of surrogate pairs, which JSON can say and no file can hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
