@@ -35,6 +35,7 @@ class Generated:
     final_answer: str | None
     """None: there is none in what it wrote."""
     reasoning: str = ""
+    """Its steps; where it did not tell them apart, how its answer begins."""
     bullet_ids: tuple[str, ...] = ()
     """Those that it says it used, of those that there are."""
 
@@ -119,7 +120,7 @@ def read_generated(text: str, live: Collection[str]) -> Generated:
     fields = Fields(text)
     return Generated(
         final_answer=final_answer(fields),
-        reasoning=fields.line("reasoning"),
+        reasoning=fields.line("reasoning") or one_line(fields.text[:MAX_ANSWER_CHARACTERS]),
         bullet_ids=tuple(bullet_ids(fields, live)),
     )
 

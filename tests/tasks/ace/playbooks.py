@@ -1,5 +1,7 @@
 """Playbooks for tests: any that edits can make."""
 
+from collections.abc import Mapping
+
 from hypothesis import strategies as st
 
 from tasks.ace.deltas import apply
@@ -27,7 +29,7 @@ def texts() -> st.SearchStrategy[str]:
     )
 
 
-def operations() -> st.SearchStrategy[dict[str, object]]:
+def operations() -> st.SearchStrategy[Mapping[str, object]]:
     """Return operations, most of which can be applied to a playbook of a few bullets."""
     ids = st.integers(1, 8).map(lambda number: f"misc-{number:05d}")
     return st.one_of(

@@ -1,0 +1,75 @@
+"""What ACE is compared with: examples in the prompt, and a cheat-sheet that is written anew each time.
+
+Examples are in-context learning. The cheat-sheet is Dynamic Cheatsheet (Suzgun et al., arXiv 2504.07952) in
+its cumulative form: answer with the sheet, then write all of it anew. What ACE calls context collapse can be
+seen in its length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.ace.answers import Fields
+from tasks.ace.generating import Asking
+from tasks.ace.judging import Judge
+from tasks.ace.playbook import Playbook
+from tasks.ace.prompts import examples_text, sheet_messages, sheet_text
+from tasks.ace.roles import Asked, Role
+from tasks.ace.schemas import sheet_schema
+from tasks.ace.values import AceTask, Row
+from tasks.json_in_text import writable
+
+
+def with_examples(task: AceTask, examples: Sequence[Row], *, structured: bool = True) -> Asking:
+    """Show rows with their targets in place of a playbook."""
+    shown = examples_text([(row.question, row.target) for row in examples])
+    return Asking(task, Playbook(), structured=structured, instead=shown)
+
+
+def with_sheet(task: AceTask, sheet: str, *, structured: bool = True) -> Asking:
+    """Show a cheat-sheet in place of a playbook."""
+    return Asking(task, Playbook(), structured=structured, instead=sheet_text(sheet))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheatSheet:
+    """Learns a cheat-sheet from mini-batches.
+
+    Args:
+        task: What is asked.
+        generator: Answers.
+        curator: Writes the sheet.
+        judge: Says whether answers are right.
+        max_characters: Of the sheet.
+        structured: Have the server follow schemas.
+    """
+
+    task: AceTask
+    generator: Role
+    curator: Role
+    judge: Judge
+    max_characters: int = 8_000
+    structured: bool = True
+
+    async def learn(self, sheet: str, rows: Sequence[Row], *, name: str) -> str:
+        """Answer rows with the sheet and return the sheet that is written after it.
+
+        Where none is written, the sheet stays as it was.
+        """
+        asking = with_sheet(self.task, sheet, structured=self.structured)
+        found = await self.generator.ask(
+            [asking.asked(row.question) for row in rows], asking.read, purpose=name
+        )
+        answered = [(row.question, one.value) for row, one in zip(rows, found, strict=True) if one.value]
+        judged = await self.judge([(question, one.final_answer) for question, one in answered], purpose=name)
+        attempts = [(question, one, said) for (question, one), said in zip(answered, judged, strict=True)]
+        asked = Asked(
+            messages=sheet_messages(self.task, sheet, attempts, characters=self.max_characters),
+            json_schema=sheet_schema(self.max_characters) if self.structured else None,
+        )
+        [written] = await self.curator.ask([asked], self._read, purpose=name)
+        return sheet if written.value is None else written.value
+
+    def _read(self, _: int, text: str) -> str | None:
+        """Read a sheet, cut to its length; None if there is none."""
+        said = Fields(text).get("cheat_sheet")
+        return writable(said)[: self.max_characters] if isinstance(said, str) and said.strip() else None
