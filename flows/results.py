@@ -29,7 +29,7 @@ LOW_LABEL_MASS = 0.2
 MANY_UNREADABLE = 0.1
 """Over this share of a chat's answers the report warns: its accuracy is one of answering as asked, then."""
 FEW_GROUPS = 20
-"""Under this the report warns of intervals; `tasks/icm/intervals.py` says how far they fall short."""
+"""Under this the report warns of intervals; `tasks/intervals.py` says how far they fall short."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

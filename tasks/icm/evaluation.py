@@ -8,9 +8,9 @@ from typing import Self
 
 from tasks.ask import Ask
 from tasks.icm.claims import Claim
-from tasks.icm.intervals import bootstrap_interval
 from tasks.icm.prompts import Prompter
 from tasks.icm.scoring import label_mass, proposed_label, score
+from tasks.intervals import bootstrap_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.icm.intervals import bootstrap_interval
+from tasks.intervals import bootstrap_interval
 
 
 def test_width_falls_with_the_root_of_the_claims() -> None:
