@@ -1,0 +1,172 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.ace.checkers import CHECKERS, Auto, Date, Exact, Finer, Formula, Number, accuracy, read_date
+from tasks.ace.values import Score
+from tests.tasks.ace.vectors import needs_vectors, vector, vectors
+
+TARGETS = ["Monday", "15 %", "15.5", "2024-01-31", "A,B,C,D", "", "nan", "inf", "1e999999", "\ud800"]
+HOSTILE = [
+    *("", " ", "NaN", "nan", "inf", "-inf", "1e999999", "1e400", "\ud800", "\udfff1", "\x00", "(" * 1_000),
+    *("[" * 10**6, "9" * 10**6, "A," * 500_000, "a\u0300\u0316" * 300_000, "1 " * 500_000, "\u20281", "--5"),
+    *("2024-" * 200_000, "%" * 200, "9999-99-99", "1" + "0" * 400, "__import__('os').abort()", "1_0", "٣"),
+]
+
+
+@needs_vectors
+def test_formula_is_judged_as_published() -> None:
+    for one in vectors("formula_correct"):
+        answer, target = one["in"]
+        assert Formula().check(answer, target).is_correct is one["ref_out"], one["in"]
+
+
+@needs_vectors
+def test_finer_is_judged_as_published() -> None:
+    for one in vectors("finer_correct"):
+        answer, target = one["in"]
+        score = Finer().check(answer, target)
+        assert [score.is_correct, score.right, score.total] == one["ref_out"], one["in"]
+
+
+@needs_vectors
+def test_accuracy_is_that_of_finer() -> None:
+    one = vector("finer_accuracy")
+    scores = [Finer().check(answer, target) for answer, target in zip(*one["in"], strict=True)]
+    assert accuracy(scores) == one["ref_out"]
+
+
+def test_accuracy_weighs_rows_by_their_parts() -> None:
+    assert accuracy([Score(right=1), Score(right=0, total=3)]) == 0.25
+    assert accuracy([]) == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", CHECKERS)
+def test_no_answer_is_an_error(name: str, target: str) -> None:
+    checker = CHECKERS[name]()
+    for answer in HOSTILE:
+        score = checker.check(answer, target)
+        assert 0 <= score.right <= score.total
+        assert isinstance(checker.normal(answer), str)
+        checker.check(target, answer)
+
+
+@pytest.mark.parametrize("name", ["formula", "number"])
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "9" * 2_000])
+def test_what_has_no_end_is_not_even_equal_to_itself(name: str, text: str) -> None:
+    assert not CHECKERS[name]().check(text, text).is_correct
+
+
+@given(
+    st.sampled_from(sorted(CHECKERS)),
+    st.text(max_size=30) | st.from_regex(r"[0-9.,$% a-z]{1,12}", fullmatch=True),
+)
+def test_an_answer_and_its_normal_form_are_one(name: str, answer: str) -> None:
+    checker = CHECKERS[name]()
+    normal = checker.normal(answer)
+    assert checker.normal(normal) == normal
+
+
+@pytest.mark.parametrize(
+    "answer", ["Monday", " monday. ", "MONDAY", "\u201cMonday\u201d", "**Monday**", "\uff2donday"]
+)
+def test_texts_are_compared_folded(answer: str) -> None:
+    assert Exact().check(answer, "Monday").is_correct
+    assert Exact().normal(answer) == "monday"
+
+
+def test_other_texts_are_wrong() -> None:
+    assert not Exact().check("Tuesday", "Monday").is_correct
+    assert not Exact().check("", "Monday").is_correct
+
+
+RIGHT = [
+    *(
+        ("1,250.5", "1250.50"),
+        ("about 12 kg", "12 kg"),
+        ("12 kg", "12"),
+        ("24 Hours", "24 hour"),
+        ("3 km", "3 km"),
+    ),
+    *(("15%", "15 %"), ("15 percent", "15%"), ("0.15", "15%"), ("15%", "0.15"), ("15%", "15")),
+    *(("USD 7", "7"), ("7 dollars", "$7"), ("$7", "7 USD"), ("10 US dollars", "$10")),
+]
+WRONG = [
+    *(("12", "13"), ("12 g", "12 kg"), ("12", "12 kg"), ("5 mW", "5 MW"), ("15", "15%"), ("0.15%", "15%")),
+    *(("15.0000001", "15"), ("fifteen", "15"), ("15 or 16", "15"), ("15", "fifteen"), ("15", "0.15")),
+]
+
+
+@pytest.mark.parametrize(("answer", "target"), RIGHT)
+def test_a_number_is_right_whatever_its_form(answer: str, target: str) -> None:
+    assert Number().check(answer, target).is_correct
+
+
+@pytest.mark.parametrize(("answer", "target"), WRONG)
+def test_another_number_or_unit_is_wrong(answer: str, target: str) -> None:
+    assert not Number().check(answer, target).is_correct
+
+
+def test_a_number_may_differ_by_a_tolerance() -> None:
+    absolute = CHECKERS["number"](tolerance=0.01)
+    assert absolute.check("15.01", "15").is_correct
+    assert not absolute.check("15.011", "15").is_correct
+    relative = CHECKERS["number"](relative_tolerance="0.01")
+    assert relative.check("-202", "-200").is_correct
+    assert not relative.check("-203", "-200").is_correct
+
+
+@pytest.mark.parametrize(
+    "options", [{"tolerance": -1}, {"tolerance": "nan"}, {"relative_tolerance": 1}, {"x": 1}]
+)
+def test_options_are_checked(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        CHECKERS["number"](**options)
+
+
+def test_numbers_have_one_normal_form() -> None:
+    assert {Number().normal(text) for text in ("1,250.50 kg", "1250.5 kg", "It is 1 250.5 kg.")} == {
+        "1250.5 kg"
+    }
+    assert Number().normal("15 percent") == "15 %"
+    assert Number().normal("Three!") == "three!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2024-01-31", "2024/1/31", "31.1.2024", "1/31/2024", "31 January 2024", "Jan 31st, 2024"),
+        *("Wednesday, 31 Jan. 2024", "the 31st of January, 2024", "It is 2024-01-31.", "31 January\n2024"),
+    ],
+)
+def test_a_day_is_read_in_its_common_forms(text: str) -> None:
+    assert read_date(text) == "2024-01-31"
+    assert Date().check(text, "2024-01-31").is_correct
+    assert Date().normal(text) == "2024-01-31"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["03/04/2024", "2024-02-30", "2024-01-31 or 2024-02-01", "January 2024", "31 January", "12024-01-31", ""],
+)
+def test_what_names_no_day_or_several_is_no_date(text: str) -> None:
+    assert read_date(text) is None
+    assert not Date().check(text, text).is_correct
+
+
+def test_the_kind_of_an_answer_is_that_of_its_target() -> None:
+    auto = Auto()
+    assert auto.check("31 January 2024", "2024-01-31").is_correct
+    assert auto.check("98.60", "98.6").is_correct
+    assert auto.check("monday.", "Monday").is_correct
+    assert not auto.check("5", "Room 5").is_correct
+    assert not auto.check("2024", "2024-01-31").is_correct
+
+
+@given(st.lists(st.sampled_from(["A", "B", "C"]), min_size=1, max_size=6), st.integers(0, 8))
+def test_finer_cuts_what_is_too_much_and_takes_what_is_missing_for_wrong(tags: list[str], count: int) -> None:
+    given_tags = [*tags, "X", "Y", "Z"][:count] if count else [""]
+    score = Finer().check(" , ".join(given_tags).lower(), ",".join(tags))
+    assert score == Score(right=min(count, len(tags)), total=len(tags))

@@ -1,0 +1,106 @@
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.ace.numbers import MAX_CHARACTERS, plain_decimal, read_quantity
+
+READ = {
+    "about 1,250.50 kg": ("1250.50", "kg"),
+    "-3": ("-3", ""),
+    "+5": ("5", ""),
+    "\u22125": ("-5", ""),
+    "15.0 %": ("15", "%"),
+    "15\\%": ("15", "%"),
+    "$15": ("15", "$"),
+    "-$5": ("-5", "$"),
+    "$-5": ("-5", "$"),
+    "$ 1.5 million": ("1500000", "$"),
+    "2 thousand crates": ("2000", "crates"),
+    "1 234": ("1234", ""),
+    "12\u202f345\u202f678.9 t": ("12345678.9", "t"),
+    "3.14.": ("3.14", ""),
+    ".5": ("0.5", ""),
+    "1e3": ("1000", ""),
+    "1e-3": ("0.001", ""),
+    "12kg.": ("12", "kg"),
+    "12 m2": ("12", "m2"),
+    "5 s^-1": ("5", "s^-1"),
+    "5 \u00b0C": ("5", "\u00b0C"),
+    "CO2: 5": ("5", ""),
+    "**42**": ("42", ""),
+    "$\\boxed{42}$": ("42", ""),
+    "2 + 2 = 4 crowns": ("4", "crowns"),
+    "12 (twelve)": ("12", ""),
+    "12 crowns per day, as agreed": ("12", "crowns per day"),
+}
+
+
+@pytest.mark.parametrize("text", READ)
+def test_a_number_is_read_with_its_unit(text: str) -> None:
+    value, unit = READ[text]
+    read = read_quantity(text)
+    assert read is not None
+    assert (read.value, read.unit) == (Decimal(value), unit)
+
+
+NOT_READ = [
+    *("", "three", "NaN", "inf", "-Infinity", "1e999999", "1e100", "0x1F", "1_000", "\u0663", "\ud800"),
+    *(
+        "(7)",
+        "1/2",
+        "1,5",
+        "1,0000",
+        "- 5",
+        "--5",
+        "12:30",
+        "2024-05-01",
+        "1.2.3",
+        "10^3",
+        "5\u00b2",
+        "1\u00bd",
+    ),
+    *("10 \u00bd", "12 5", "12 or 13", "12 (or 13)", "3-5", "4 hours 30", "2 + 2", "((((7))))", "__import__"),
+]
+
+
+@pytest.mark.parametrize("text", NOT_READ)
+def test_what_is_no_number_or_has_two_readings_is_not_read(text: str) -> None:
+    assert read_quantity(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 10**6, "(" * 10**6, "1," * 10**6, "1 " * 500, "-" * 10**6, "1e" * 600]
+)
+def test_a_text_without_end_is_not_read(text: str) -> None:
+    assert read_quantity(text) is None
+
+
+def test_a_long_number_is_read_digit_by_digit() -> None:
+    digits = "123456789" * 20
+    read = read_quantity(f"{digits}.{digits}")
+    assert read is not None
+    assert plain_decimal(read.value) == f"{digits}.{digits}"
+    assert read_quantity("1" * MAX_CHARACTERS) is not None
+
+
+@given(st.text(max_size=60) | st.text(alphabet="0123456789.,-+eE%$ ()=/^", max_size=40))
+def test_no_text_is_an_error(text: str) -> None:
+    read = read_quantity(text)
+    assert read is None or read.value.is_finite()
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**12), max_value=10**12))
+def test_numbers_are_read_however_they_are_written(value: Decimal) -> None:
+    for text in (plain_decimal(value), f"{value:,}", f"{value:,} kg", f"It is {value}."):
+        read = read_quantity(text)
+        assert read is not None
+        assert read.value == value
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"), [("12.50", "12.5"), ("-0", "0"), ("1E+3", "1000"), ("1000", "1000"), ("0.000", "0")]
+)
+def test_a_number_is_written_without_what_says_nothing(value: str, plain: str) -> None:
+    assert plain_decimal(Decimal(value)) == plain
