@@ -13,14 +13,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.ace.numbers import Quantity, plain_decimal, read_quantity
+from tasks.ace.numbers import QUOTES, Quantity, plain_decimal, read_quantity
 from tasks.ace.values import Checker, Score
 from tasks.extraction.normalizers import normalize_date
 
 MAX_FOLDED_CHARACTERS = 4_000
 """Of a text that is folded; what is behind counts for nothing."""
-
-_AROUND = " \"'`*\u201c\u201d\u2018\u2019"
 
 MAX_DATE_CHARACTERS = 200
 MAX_FORMULA_CHARACTERS = 1_000
@@ -52,13 +50,14 @@ _ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b|\bof\b", re.IGNORECASE)
 
 
 def fold(text: str) -> str:
-    """Return a text without case, forms of letters, doubled blanks, quotes around it and the last full stop.
+    """Return a text without case, doubled blanks, quotes around it and the last full stop.
 
     >>> fold("  “Monday” . ")
     'monday'
     """
-    text = unicodedata.normalize("NFKC", text[:MAX_FOLDED_CHARACTERS]).casefold()
-    return " ".join(text.split()).strip(_AROUND).rstrip(" .").strip(_AROUND)
+    # Not NFKC, to which 5\u00b2 is 52.
+    text = unicodedata.normalize("NFC", text[:MAX_FOLDED_CHARACTERS]).casefold()
+    return " ".join(text.split()).strip(QUOTES).rstrip(f"{QUOTES}.")
 
 
 class _Options(BaseModel):
@@ -164,7 +163,8 @@ class Formula(_Options):
     def normal(self, answer: str) -> str:
         """Return the float as Python writes it."""
         value = _float(answer)
-        return fold(answer) if value is None else repr(value)
+        # Quotes and stops are kept: with them it is wrong, and without them perhaps right.
+        return answer[:MAX_FOLDED_CHARACTERS].casefold() if value is None else repr(value)
 
 
 def _float(text: str) -> float | None:

@@ -9,6 +9,9 @@ MAX_CHARACTERS = 1_000
 
 CURRENCY = "$€£¥₹"
 
+QUOTES = " \"'`*_\u201c\u201d\u2018\u2019"
+"""What may stand around an answer without being part of it."""
+
 _MINUS_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-", "\uff05": "%"})
 _EQUALS = re.compile(r"[=\u2248]")
 
@@ -30,7 +33,7 @@ _WORD_DIGIT = re.compile(r"(?<=[^\W\d_])\^?[-\u207b]?[0-9]")
 """A digit that belongs to a word, as in m2, CO2 and s^-1."""
 
 _UNIT = re.compile(
-    rf"\s*(?P<unit>[%\u2030{CURRENCY}]|[^\W\d_\u00b2\u00b3][^.,;:!?()\[\]{{}}\n]*|\u00b0[^\W\d_]*)"
+    rf"\s*(?P<unit>[%\u2030{CURRENCY}]|[^\W\d_\u00b2\u00b3][^.,;:!?*`\"()\[\]{{}}\n]*|\u00b0[^\W\d_]*)"
 )
 
 _TIMES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -71,12 +74,12 @@ def read_quantity(text: str) -> Quantity | None:
     if len(signs) > 1:
         return None
     unit = _UNIT.match(after)
-    return _quantity(found, "-" if signs == "-" else "", unit["unit"].strip() if unit else "")
+    return _quantity(found, "-" if signs == "-" else "", unit["unit"].strip(QUOTES) if unit else "")
 
 
 def _plain(text: str) -> str:
     """Take away what only marks a text up: Markdown, and the signs of LaTeX."""
-    text = text.translate(_MINUS_SIGNS).replace("\\", "").strip("*_` \t\n\r").replace("**", "")
+    text = text.translate(_MINUS_SIGNS).replace("\\", "").replace("**", "").strip().strip(QUOTES)
     return text.strip("$") if text.startswith("$") and text.endswith("$") else text
 
 
