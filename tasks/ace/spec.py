@@ -1,0 +1,172 @@
+"""A user's own ACE task: a few lines of YAML about a JSONL file, or an AceTask of the user's own code."""
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.ace.checkers import CHECKERS
+from tasks.ace.rows import RowError, field_text, other_fields
+from tasks.ace.testbeds import TESTBEDS
+from tasks.ace.values import AceTask, Checker, Question, Row
+
+PLACE = re.compile(r"\{([^{}]+)\}")
+"""Where a template takes in a field of the row."""
+
+ENTRYPOINT = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
+
+Text = Annotated[str, Field(pattern=r"\S")]
+
+
+class TaskError(ValueError):
+    """A task cannot be used; the message says what to mend."""
+
+
+class TaskSpec(BaseModel):
+    """How rows of a JSONL file become questions, and how answers are judged.
+
+    A template takes in fields by their names, as in `{question}`; braces that name no field cannot be written.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    question: Text = "{question}"
+    """Template of what is asked."""
+    context: str = ""
+    """Template of what is shown beside it; empty: nothing."""
+    target: Text = "answer"
+    """The field of the right answer; no template may hold it."""
+    id: Text | None = None
+    """The field of the row's id; None: what the reader of the file calls it, such as its number."""
+    checker: str = "exact"
+    """One of `tasks.ace.checkers.CHECKERS`."""
+    checker_options: dict[str, object] = {}
+    instructions: str = ""
+    """What an answer looks like, for the Generator."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        self._make_checker()
+        for place in ("question", "context", "instructions"):
+            if self.target in PLACE.findall(getattr(self, place)):
+                raise ValueError(f"{place} shows {{{self.target}}}, which is the target; leave it out")
+        if not PLACE.search(self.question):
+            raise ValueError(
+                "question names no field, so all rows would ask the same; write one as {question}"
+            )
+        if self.id == self.target:
+            raise ValueError(f"id and target are the same field, {self.target!r}; an id is shown")
+        return self
+
+    def task(self) -> AceTask:
+        """Make the task."""
+        return AceTask(
+            name=self.name, read=self._read, checker=self._make_checker(), instructions=self.instructions
+        )
+
+    def _make_checker(self) -> Checker:
+        if self.checker not in CHECKERS:
+            raise ValueError(f"there is no checker {self.checker!r}; there are {', '.join(CHECKERS)}")
+        try:
+            return CHECKERS[self.checker](**self.checker_options)
+        except ValidationError as error:
+            raise ValueError(f"checker_options: {_wrong(error)}") from error
+
+    def _read(self, row: Mapping[str, object], row_id: str) -> Row:
+        name = row_id if self.id is None else field_text(row, self.id, row_id)
+        target = field_text(row, self.target, name)
+        if not self._make_checker().check(target, target).is_correct:
+            raise RowError(
+                f"row {name} has {target[:80]!r} as its {self.target!r}, which the checker {self.checker!r} cannot"
+                " read; mend it, or choose another checker"
+            )
+        question = Question(
+            id=name,
+            text=_filled(self.question, row, name),
+            context=_filled(self.context, row, name),
+            fields=other_fields(row, {self.target}),
+        )
+        return Row(question=question, target=target)
+
+
+def _filled(template: str, row: Mapping[str, object], row_id: str) -> str:
+    return PLACE.sub(lambda place: field_text(row, place[1], row_id), template)
+
+
+def find_task(given: object) -> AceTask:
+    """Find a task.
+
+    Args:
+        given: One that ships with the project, by its name; a spec, as an object or as the path of a YAML or JSON
+            file; `package.module:name` of an AceTask in the user's own code; or the AceTask itself.
+
+    Raises:
+        TaskError: There is none, or it does not fit.
+    """
+    if isinstance(given, AceTask):
+        return given
+    if isinstance(given, TaskSpec):
+        return given.task()
+    if isinstance(given, dict):
+        return _read_spec(cast("dict[str, object]", given), "task").task()
+    name = str(given)
+    if name in TESTBEDS:
+        return TESTBEDS[name]
+    if _is_file(name):
+        return _read_spec(_content(Path(name)), name).task()
+    if entrypoint := ENTRYPOINT.fullmatch(name):
+        return _imported(entrypoint[1], entrypoint[2])
+    raise TaskError(
+        f"there is no task {name[:200]!r}; give {', '.join(TESTBEDS)}, the path of a YAML or JSON file, or"
+        " package.module:name of an AceTask"
+    )
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a null in it
+        return False
+
+
+def _content(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise TaskError(f"{path} is no task that can be read: {reason}; give YAML or JSON") from error
+
+
+def _read_spec(content: object, where: str) -> TaskSpec:
+    try:
+        return TaskSpec.model_validate(content)
+    except ValidationError as error:
+        raise TaskError(f"{where}: {_wrong(error)}") from error
+
+
+def _imported(module: str, name: str) -> AceTask:
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise TaskError(
+            f"{module} cannot be imported: {error}; give a module that Python finds from here"
+        ) from error
+    if isinstance(found, TaskSpec):
+        return found.task()
+    if not isinstance(found, AceTask):
+        raise TaskError(f"{module}:{name} is no AceTask but {type(found).__name__}; make it one")
+    return found
+
+
+def _wrong(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+        for one in error.errors(include_url=False, include_input=False)
+    )
