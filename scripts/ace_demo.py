@@ -2,8 +2,8 @@
 
     python scripts/ace_demo.py [--check]
 
-Writes data/ace_demo/train.jsonl, val.jsonl and test.jsonl: of every rule four questions to train on, one or two
-to validate and two to test. With --check nothing is written, and what differs is named.
+Writes train.jsonl, val.jsonl and test.jsonl to data/ace_demo: of every rule four questions to train on, one
+or two to validate and two to test. With --check nothing is written, and what differs is named.
 """
 
 import json

@@ -70,8 +70,8 @@ def _solved(rule: Rule, fields: Mapping[str, str], row_id: str) -> str:
     for name, values in rule.operands.items():
         if fields.get(name) not in values:
             raise RowError(
-                f"row {row_id} has {fields.get(name, '')[:80]!r} as its {name!r}, which the rule {rule.id!r} is"
-                " never asked with; give a row of data/ace_demo"
+                f"row {row_id} has {fields.get(name, '')[:80]!r} as its {name!r}, which the rule {rule.id!r}"
+                " is never asked with; give a row of data/ace_demo"
             )
     return answer(rule, fields)
 

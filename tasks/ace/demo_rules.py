@@ -163,8 +163,8 @@ _COMMON = (
         section=HEURISTICS,
         topic="leap years",
         lesson=(
-            "February has 28 days, and one more in years that 4 divides, but of those that 100 divides only in"
-            " those that 400 divides."
+            "February has 28 days, and one more in years that 4 divides, but of those that 100 divides only"
+            " in those that 400 divides."
         ),
         known=True,
         question="How many days do January and February of the year {year} have together?",
@@ -324,7 +324,8 @@ _CALENDAR = (
         topic="the Lantern Feast of Orsand",
         lesson="The Lantern Feast is held 40 days after the harbour of Orsand opens.",
         question=(
-            "The harbour of Orsand opens on {date}, by the common calendar. On which date is the Lantern Feast?"
+            "The harbour of Orsand opens on {date}, by the common calendar. On which date is the"
+            " Lantern Feast?"
             " Write it as YYYY-MM-DD."
         ),
         operands={"date": _days(2018, 2030, step=7)},
@@ -336,7 +337,8 @@ _CALENDAR = (
         topic="the rest day of Orsand",
         lesson="The rest day of Orsand is 3 days after the moon feast.",
         question=(
-            "The moon feast of Orsand is on {date}, by the common calendar. On which weekday is the rest day of"
+            "The moon feast of Orsand is on {date}, by the common calendar. On which weekday is the"
+            " rest day of"
             " Orsand that follows?"
         ),
         operands={"date": _days(2018, 2030, step=5)},
@@ -384,7 +386,8 @@ _TARIFF = (
             " harbour dues."
         ),
         question=(
-            "A ship whose harbour dues are {dues} crowns arrives at Velmouth at {hour}:30. How many crowns does"
+            "A ship whose harbour dues are {dues} crowns arrives at Velmouth at {hour}:30. How many"
+            " crowns does"
             " it pay?"
         ),
         operands={"dues": _numbers(60, 400), "hour": ("21", "22", "23", "00", "01", "02", "03", "04")},

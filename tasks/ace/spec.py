@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
 
@@ -30,7 +31,7 @@ class TaskError(ValueError):
 class TaskSpec(BaseModel):
     """How rows of a JSONL file become questions, and how answers are judged.
 
-    A template takes in fields by their names, as in `{question}`; braces that name no field cannot be written.
+    A template takes in fields by their names, as in `{question}`; other braces cannot be written.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,8 +67,12 @@ class TaskSpec(BaseModel):
 
     def task(self) -> AceTask:
         """Make the task."""
+        checker = self._make_checker()
         return AceTask(
-            name=self.name, read=self._read, checker=self._make_checker(), instructions=self.instructions
+            name=self.name,
+            read=partial(self._read, checker),
+            checker=checker,
+            instructions=self.instructions,
         )
 
     def _make_checker(self) -> Checker:
@@ -78,13 +83,13 @@ class TaskSpec(BaseModel):
         except ValidationError as error:
             raise ValueError(f"checker_options: {_wrong(error)}") from error
 
-    def _read(self, row: Mapping[str, object], row_id: str) -> Row:
+    def _read(self, checker: Checker, row: Mapping[str, object], row_id: str) -> Row:
         name = row_id if self.id is None else field_text(row, self.id, row_id)
         target = field_text(row, self.target, name)
-        if not self._make_checker().check(target, target).is_correct:
+        if not checker.check(target, target).is_correct:
             raise RowError(
-                f"row {name} has {target[:80]!r} as its {self.target!r}, which the checker {self.checker!r} cannot"
-                " read; mend it, or choose another checker"
+                f"row {name} has {target[:80]!r} as its {self.target!r}, which the checker {self.checker!r}"
+                " cannot read; mend it, or choose another checker"
             )
         question = Question(
             id=name,
@@ -103,8 +108,8 @@ def find_task(given: object) -> AceTask:
     """Find a task.
 
     Args:
-        given: One that ships with the project, by its name; a spec, as an object or as the path of a YAML or JSON
-            file; `package.module:name` of an AceTask in the user's own code; or the AceTask itself.
+        given: One that ships with the project, by its name; a spec, as an object or as the path of a YAML or
+            JSON file; `package.module:name` of an AceTask in the user's own code; or the AceTask itself.
 
     Raises:
         TaskError: There is none, or it does not fit.

@@ -1,8 +1,8 @@
 """The tasks that ship with the project: the demo, and the two published ones on figures of companies.
 
-Rows of Formula and FiNER are {context, target}, as published. Two forms of Formula are told apart: the reference
-drops the formula and its explanation, which each row holds, and asks the inner question alone; gains measured
-against that are gains over a model that was denied the formula.
+Rows of Formula and FiNER are {context, target}, as published. Formula has two forms: the reference drops the
+formula and its explanation, which each row holds, and asks the inner question alone; what is gained there is
+gained over a model that was denied the formula.
 """
 
 from collections.abc import Mapping
