@@ -1,19 +1,24 @@
 """One lesson of a playbook: its id, its text on one line, and the counters that are kept beside it."""
 
 import re
-import unicodedata
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 MAX_TEXT_CHARACTERS = 2_000
 """Of one bullet; a lesson that is longer is no lesson."""
 
+MAX_NUMBER = 10**12 - 1
+"""Of an id, and of either counter: what twelve digits hold."""
+
 NUMBER = re.compile(r"-([0-9]{1,12})\Z")
 """What an id ends in, where it was given by a playbook."""
 
-LIKE_AN_ID = re.compile(r"\[\s*([^\W\d_]{2,}-[0-9]+)\s*\]")
-"""What looks like the id of a bullet, in a text that may not name any."""
+LIKE_AN_ID = re.compile(r"\[\s*([^\W\d_]+-[0-9]{5,})\s*\]")
+"""What looks like an id that a playbook gives, in a text that may not name any; `rates[idx-1]` does not."""
 
-MARKUP = re.compile(r"<(?=\|)|<(?=\s*/?\s*playbook)", re.IGNORECASE)
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+MARKUP = re.compile(r"<(?=[|\uff5c])|<(?=\s*/?\s*playbook)", re.IGNORECASE)
 """Where a text would end the playbook around it, or write a token that only a chat template may."""
 
 LIKE_A_BRACKET = "\u2039"
@@ -53,8 +58,8 @@ class Counts:
     def __add__(self, other: "Counts") -> "Counts":
         """Take in another bullet's counts, as in a merge: no vote is lost, and the older age holds."""
         return Counts(
-            helpful=self.helpful + other.helpful,
-            harmful=self.harmful + other.harmful,
+            helpful=min(self.helpful + other.helpful, MAX_NUMBER),
+            harmful=min(self.harmful + other.harmful, MAX_NUMBER),
             born=min(self.born, other.born),
             used=max(self.used, other.used),
         )
@@ -63,8 +68,8 @@ class Counts:
         """Count one vote: "helpful" or "harmful"; anything else is a use without a vote."""
         return replace(
             self,
-            helpful=self.helpful + (tag == "helpful"),
-            harmful=self.harmful + (tag == "harmful"),
+            helpful=min(self.helpful + (tag == "helpful"), MAX_NUMBER),
+            harmful=min(self.harmful + (tag == "harmful"), MAX_NUMBER),
             used=max(self.used, step),
         )
 
@@ -82,11 +87,11 @@ def one_line(text: str) -> str:
     'line1 ## HACK (calc-00001)'
     """
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    printable = "".join(" " if unicodedata.category(one) == "Cc" else one for one in text)
-    folded = " ".join(printable.split())  # splits at U+2028 and its like, too
+    folded = " ".join(CONTROLS.sub(" ", text).split())  # splits at U+2028 and its like, too
     return MARKUP.sub(LIKE_A_BRACKET, LIKE_AN_ID.sub(r"(\1)", folded))
 
 
+@lru_cache(maxsize=2**14)  # a new bullet is compared with every one of its section
 def likeness_key(text: str) -> str:
     """Return what two texts have in common that are exact duplicates: case and blanks do not count."""
     return " ".join(text.casefold().split())

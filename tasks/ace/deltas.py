@@ -84,8 +84,8 @@ def read_operation(value: object) -> "Add | Update | Merge | Remove | Change":
         return Change(type="?", text=_shown(value), refused="it is no object with a type")
     given = cast("dict[str, object]", value)
     fields = dict(given)
-    kind = str(fields.get("type") or fields.get("operation") or "?").strip().upper()[:20]
-    fields["type"] = ALIASES.get(kind, kind)
+    kind = _shown(fields.get("type") or fields.get("operation") or "?").upper()[:20]
+    fields["type"] = kind = ALIASES.get(kind, kind)
     for name in ("id", "bullet_id"):
         if isinstance(one := fields.get(name), str):
             fields["id"] = plain_id(one)
@@ -94,7 +94,7 @@ def read_operation(value: object) -> "Add | Update | Merge | Remove | Change":
     try:
         return _ADAPTER.validate_python(fields)
     except ValidationError as error:
-        return Change(type=one_line(kind), text=_shown(given), refused=_wrong(error, kind))
+        return Change(type=kind, text=_shown(given), refused=_wrong(error, kind))
 
 
 def apply(
@@ -121,9 +121,9 @@ def apply(
         except EditError as error:
             change = Change(
                 type=read.type,
-                bullet_id=getattr(read, "id", None),
+                bullet_id=None if isinstance(read, Add | Merge) else _shown(read.id),
                 text=_shown(getattr(read, "content", "")),
-                section=one_line(getattr(read, "section", ""))[:MAX_SHOWN_CHARACTERS],
+                section=_shown(getattr(read, "section", "")),
                 refused=str(error),
             )
         changes.append(change)
@@ -135,7 +135,7 @@ def _applied(
 ) -> tuple[Playbook, Change]:
     if isinstance(operation, Add):
         after, bullet = playbook.add(operation.section, operation.content, step=step)
-        section = after.section_names[bullet.id]
+        section = playbook.section_for(operation.section).name
         return after, Change(type="ADD", bullet_id=bullet.id, text=bullet.text, section=section)
     if isinstance(operation, Remove):
         after = playbook.remove([operation.id])
@@ -180,10 +180,14 @@ def plain_id(text: str) -> str:
 def _wrong(error: ValidationError, kind: str) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "union_tag_invalid":
-        return f"there is no operation {one_line(kind)!r}; there are ADD, UPDATE, MERGE and REMOVE"
+        return f"there is no operation {kind!r}; there are ADD, UPDATE, MERGE and REMOVE"
     where = ".".join(str(part) for part in first["loc"][1:])
     return f"{where}: {first['msg'].lower()}" if where else first["msg"].lower()
 
 
 def _shown(value: object) -> str:
-    return one_line(str(value)[: 2 * MAX_SHOWN_CHARACTERS])[:MAX_SHOWN_CHARACTERS]
+    try:
+        text = str(value)
+    except (RecursionError, ValueError):  # nested without end; a number that is too long to write
+        text = type(value).__name__
+    return one_line(text[: 2 * MAX_SHOWN_CHARACTERS])[:MAX_SHOWN_CHARACTERS]

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from tasks.ace.bullets import MAX_TEXT_CHARACTERS, Bullet, Counts, likeness_key, number_of, one_line
+from tasks.ace.bullets import (
+    MAX_NUMBER,
+    MAX_TEXT_CHARACTERS,
+    Bullet,
+    Counts,
+    likeness_key,
+    number_of,
+    one_line,
+)
 
 DEFAULT_SECTIONS: Mapping[str, str] = {
     "STRATEGIES & INSIGHTS": "sai",
@@ -26,6 +34,9 @@ OTHERS = "OTHERS"
 """Takes what belongs to no section that there is."""
 
 SLUG_LETTERS = 4
+
+SHOWN_CHARACTERS = 40
+"""Of a name or an id that is not there."""
 
 
 class EditError(ValueError):
@@ -53,8 +64,9 @@ class Section:
 
     def with_bullet(self, bullet: Bullet) -> "Section":
         """Add a bullet behind the last one, before the blank line that ends the section."""
-        places = [place for place, line in enumerate(self.lines) if isinstance(line, Bullet)]
-        place = places[-1] + 1 if places else 0
+        place = len(self.lines)
+        while place and not isinstance(self.lines[place - 1], Bullet):
+            place -= 1
         return replace(self, lines=(*self.lines[:place], bullet, *self.lines[place:]))
 
 
@@ -101,11 +113,14 @@ class Playbook:
 
         Raises:
             EditError: The text is empty, too long, or there in this section already; no number is used up.
+                Or there is no number left.
         """
         place = self._place_of(section)
         text = checked_text(text)
         if twin := self._twin(self.sections[place], text):
             raise EditError(f"the same as [{twin}]")
+        if self.next_number > MAX_NUMBER:
+            raise EditError(f"no number is left for its id; {MAX_NUMBER} was given out")
         bullet = Bullet(id=f"{slug_of(self.sections[place].name)}-{self.next_number:05d}", text=text)
         sections = list(self.sections)
         sections[place] = sections[place].with_bullet(bullet)
@@ -179,7 +194,15 @@ class Playbook:
     def _require(self, bullet_ids: Iterable[str]) -> None:
         for one in bullet_ids:
             if one not in self.bullets:
-                raise EditError(f"there is no bullet [{one_line(one)[:40]}]")
+                raise EditError(f"there is no bullet [{_shown(one)}]")
+
+    def section_for(self, name: str) -> Section:
+        """Return the section that a bullet for this one is added to.
+
+        Raises:
+            EditError: There is neither a section of that name nor OTHERS.
+        """
+        return self.sections[self._place_of(name)]
 
     def _section_of(self, bullet_id: str) -> Section:
         return next(one for one in self.sections if any(b.id == bullet_id for b in one.bullets))
@@ -188,16 +211,21 @@ class Playbook:
         folded = {
             fold_name(section.name): place for place, section in reversed(list(enumerate(self.sections)))
         }
+        folded.pop("", None)  # the lines before the first heading are no section
         place = folded.get(fold_name(name), folded.get(fold_name(OTHERS)))
         if place is None:
             known = ", ".join(section.name for section in self.sections if section.name)
-            raise EditError(f"there is no section {one_line(name)[:40]!r}; there are {known or 'none'}")
+            raise EditError(f"there is no section {_shown(name)!r}; there are {known or 'none'}")
         return place
 
     def _twin(self, section: Section, text: str, but: Sequence[str] = ()) -> str | None:
         key = likeness_key(text)
         same = (one.id for one in section.bullets if one.id not in but and likeness_key(one.text) == key)
         return next(same, None)
+
+
+def _shown(name: str) -> str:
+    return one_line(name[: 2 * SHOWN_CHARACTERS])[:SHOWN_CHARACTERS]
 
 
 def checked_text(text: str) -> str:

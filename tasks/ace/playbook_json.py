@@ -1,11 +1,13 @@
 """Playbooks as JSON: all that is known of them, so that learning can go on from a file."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.ace.bullets import Bullet, Counts
+from tasks.ace.bullets import MAX_NUMBER, Bullet, Counts
 from tasks.ace.playbook import Playbook, Section, next_number_after
+from tasks.ace.playbook_text import parse, to_text
 
 FORMAT = 1
 
@@ -21,8 +23,8 @@ class _Plain(BaseModel):
 class _Bullet(_Plain):
     id: str
     text: str
-    helpful: int = Field(default=0, ge=0)
-    harmful: int = Field(default=0, ge=0)
+    helpful: int = Field(default=0, ge=0, le=MAX_NUMBER)
+    harmful: int = Field(default=0, ge=0, le=MAX_NUMBER)
     born: int = Field(default=0, ge=0)
     used: int = Field(default=0, ge=0)
 
@@ -34,7 +36,7 @@ class _Section(_Plain):
 
 class _Playbook(_Plain):
     format: int = Field(ge=FORMAT, le=FORMAT)
-    next_number: int = Field(ge=1)
+    next_number: int = Field(ge=1, le=MAX_NUMBER + 1)
     sections: list[_Section]
 
 
@@ -89,7 +91,22 @@ def from_json(text: str) -> Playbook:
         )
         for section in read.sections
     )
+    _check(sections, counts)
     return Playbook(sections=sections, counts=counts, next_number=read.next_number)
+
+
+def _check(sections: Sequence[Section], counts: Mapping[str, Counts]) -> None:
+    """Refuse what would be something else as text: a line that is a heading, an id that ends a prompt."""
+    for place, section in enumerate(sections):
+        alone = Playbook(sections=(section,), counts=counts)
+        text = to_text(alone)
+        is_nothing = section.heading is None and not text.strip()
+        is_apart = section.heading is not None or not place
+        if not is_apart or not (is_nothing or parse(text).playbook.sections == alone.sections):
+            raise PlaybookFileError(
+                f"section {place + 1} of it has a heading, a line or an id that would be something else in a "
+                "playbook's text"
+            )
 
 
 def _described(playbook: Playbook, bullet: Bullet) -> dict[str, object]:

@@ -9,14 +9,14 @@ counts; when a bullet was made and last used is not, and is in the JSON form (`p
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from tasks.ace.bullets import Bullet, Counts, one_line
+from tasks.ace.bullets import MAX_NUMBER, Bullet, Counts, one_line
 from tasks.ace.playbook import Playbook, Section, next_number_after, slug_of
 
 BULLET = re.compile(r"\[([^\]]+)\]\s*helpful=([0-9]{1,12})\s*harmful=([0-9]{1,12})\s*::\s*(.*)\Z", re.DOTALL)
 HEADING = "##"
-NEXT = re.compile(r"<!-- next ([0-9]{1,12}) -->\Z")
+NEXT = re.compile(r"<!-- next ([0-9]{1,13}) -->\Z")
 """Says that a higher number was given out than any that is left; a remark to the reference."""
 
 
@@ -52,48 +52,56 @@ def parse(text: str) -> Parsed:
 
     A bullet whose id was there before, or could not be shown to a model, gets a new one, which a note says.
     """
-    sections: list[Section] = [Section(heading=None)]
+    sections = [_Sheet(heading=None)]
     counts: dict[str, Counts] = {}
-    again: list[tuple[int, int, Counts]] = []  # (section, line) of bullets whose id is taken
+    again: list[tuple[_Sheet, int, Counts]] = []  # where bullets stand whose id cannot be used
     reserved = 1
     for line in text.removesuffix("\n").split("\n") if text else []:
         if line.startswith(HEADING):
-            sections.append(Section(heading=line.rstrip()))
+            sections.append(_Sheet(heading=line.rstrip()))
             continue
         if found := NEXT.match(line):
-            reserved = int(found[1])
+            reserved = min(int(found[1]), MAX_NUMBER + 1)
             continue
         one = parse_line(line)
-        section = sections[-1]
+        lines = sections[-1].lines
         if one and (one.bullet.id in counts or one.bullet.id != one_line(one.bullet.id)):
-            again.append((len(sections) - 1, len(section.lines), one.counts))
+            again.append((sections[-1], len(lines), one.counts))
         elif one:
             counts[one.bullet.id] = one.counts
-        sections[-1] = replace(section, lines=(*section.lines, one.bullet if one else line))
-    first = () if not sections[0].lines else (sections[0],)
+        lines.append(one.bullet if one else line)
     number = max(reserved, next_number_after(counts))
-    read = Playbook(sections=(*first, *sections[1:]), counts=counts, next_number=number)
-    return _renamed(read, [(place - 1 + len(first), line, one) for place, line, one in again])
+    number, notes = _give_ids(again, counts, number)
+    kept = sections if sections[0].lines else sections[1:]
+    read = tuple(Section(heading=one.heading, lines=tuple(one.lines)) for one in kept)
+    return Parsed(playbook=Playbook(sections=read, counts=counts, next_number=number), notes=tuple(notes))
 
 
-def _renamed(playbook: Playbook, again: Iterable[tuple[int, int, Counts]]) -> Parsed:
-    """Give new ids to bullets whose id another one has."""
-    sections, counts, number = list(playbook.sections), dict(playbook.counts), playbook.next_number
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sheet:
+    """A section that is being read."""
+
+    heading: str | None
+    lines: list[Bullet | str] = field(default_factory=list[Bullet | str])
+
+
+def _give_ids(
+    again: Iterable[tuple[_Sheet, int, Counts]], counts: dict[str, Counts], number: int
+) -> tuple[int, list[str]]:
+    """Give new ids to bullets whose own cannot be used; return the next number, and what to say of it."""
     notes: list[str] = []
-    for place, line, counted in again:
-        section = sections[place]
-        bullet = section.lines[line]
+    for section, place, counted in again:
+        bullet = section.lines[place]
         if not isinstance(bullet, Bullet):
             continue
-        new = f"{slug_of(section.name)}-{number:05d}"
+        slug = slug_of(Section(heading=section.heading).name)
+        while (new := f"{slug}-{number:05d}") in counts:  # of more digits than are read as a number
+            number += 1
         number += 1
         counts[new] = counted
-        lines = (*section.lines[:line], replace(bullet, id=new), *section.lines[line + 1 :])
-        sections[place] = replace(section, lines=lines)
+        section.lines[place] = replace(bullet, id=new)
         notes.append(f"a bullet [{one_line(bullet.id)}] has an id that cannot be used; it is now [{new}]")
-    return Parsed(
-        playbook=Playbook(sections=tuple(sections), counts=counts, next_number=number), notes=tuple(notes)
-    )
+    return min(number, MAX_NUMBER + 1), notes
 
 
 def to_text(playbook: Playbook) -> str:
@@ -104,7 +112,8 @@ def to_text(playbook: Playbook) -> str:
         lines += [line if isinstance(line, str) else bullet_line(playbook, line) for line in section.lines]
     if playbook.next_number > next_number_after(playbook.bullets):
         lines.append(f"<!-- next {playbook.next_number} -->")
-    return "\n".join(lines)
+    # The newline that ends a file is none of its lines; a blank last line needs one of its own.
+    return "\n".join(lines) + ("\n" if lines and not lines[-1] else "")
 
 
 def bullet_line(playbook: Playbook, bullet: Bullet) -> str:

@@ -20,7 +20,7 @@ BEGIN, END = "<playbook>", "</playbook>"
 
 def shown_line(bullet: Bullet) -> str:
     """Return a bullet as a model sees it: `[calc-00001] NPV discounts ...`."""
-    return f"[{bullet.id}] {one_line(bullet.text)}"
+    return f"[{bullet.id}] {one_line(bullet.text)}".rstrip()
 
 
 def append_only(playbook: Playbook) -> str:

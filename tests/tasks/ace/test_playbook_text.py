@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tasks.ace.bullets import Bullet, Counts
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import parse, parse_line, to_text
-from tests.tasks.ace.playbooks import playbooks
+from tests.tasks.ace.playbooks import files, playbooks
 from tests.tasks.ace.vectors import needs_vectors, vector, vectors
 
 
@@ -87,6 +87,59 @@ def test_a_number_that_was_given_out_is_not_forgotten() -> None:
 def test_numbers_without_end_are_no_numbers(number: str) -> None:
     assert parse(f"[a-{number}] helpful=0 harmful=0 :: x").playbook.next_number == 1
     assert parse_line(f"[a-1] helpful={number} harmful=0 :: x") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("", ""),
+        ("\n", "\n"),
+        ("## A", "## A"),
+        ("## A\n", "## A"),
+        ("## A\n\n", "## A\n\n"),
+        ("a\n\n\n", "a\n\n\n"),
+        ("a\n\n<!-- next 9 -->\n", "a\n\n<!-- next 9 -->"),
+    ],
+)
+def test_blank_lines_at_the_end_are_kept_but_for_the_newline_of_the_file(text: str, written: str) -> None:
+    assert to_text(parse(text).playbook) == written
+    assert to_text(parse(written).playbook) == written
+
+
+def test_new_ids_are_of_their_section_and_of_nobody_else() -> None:
+    line = "[a-999999999999] helpful={} harmful=0 :: x"
+    text = "\n".join(
+        ["intro", "## Dates", *map(line.format, range(3)), "[date-1000000000000] helpful=7 harmful=0 :: y"]
+    )
+    read = parse(text)
+
+    ids = ["a-999999999999", "date-1000000000001", "date-1000000000002", "date-1000000000000"]
+    assert list(read.playbook.bullets) == ids
+    assert [read.playbook.counts[name].helpful for name in ids] == [0, 1, 2, 7]
+    assert read.playbook.next_number == 10**12
+    assert len(read.notes) == 2
+
+
+def test_a_bullet_stays_one_however_many_votes_it_has() -> None:
+    playbook = parse("[a-1] helpful=999999999999 harmful=0 :: x").playbook.tagged([("a-1", "helpful")])
+    assert list(parse(to_text(playbook)).playbook.bullets) == ["a-1"]
+
+
+def test_the_last_number_is_not_forgotten() -> None:
+    playbook = parse("## OTHERS\n[a-999999999999] helpful=0 harmful=0 :: x").playbook.remove(
+        ["a-999999999999"]
+    )
+    assert parse(to_text(playbook)).playbook == playbook
+    assert parse("<!-- next 9999999999999 -->").playbook.next_number == 10**12
+
+
+@given(files())
+def test_a_file_is_written_as_it_was_read(text: str) -> None:
+    playbook = parse(text).playbook
+    assert parse(to_text(playbook)).playbook == playbook
+    assert playbook.counts.keys() == playbook.bullets.keys()
+    lines = [line for section in playbook.sections for line in section.bullets]
+    assert len(lines) == len(playbook)
 
 
 @given(playbooks())
