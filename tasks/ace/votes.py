@@ -32,9 +32,9 @@ def read_tags(value: object) -> list[tuple[str, str]]:
         fields = cast("dict[str, object]", one)
         names = [fields.get(name) for name in ("id", "bullet_id", "bullet")]
         name = next((name for name in names if isinstance(name, str)), None)
-        tag = str(fields.get("tag", "")).strip().casefold()
-        if name and tag in TAGS:
-            votes.append((plain_id(name), tag))
+        tag = fields.get("tag")
+        if name and isinstance(tag, str) and (folded := tag.strip().casefold()) in TAGS:
+            votes.append((plain_id(name), folded))
     return votes
 
 
