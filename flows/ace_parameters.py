@@ -121,6 +121,12 @@ class AceBase(RunParameters):
         )
 
     @property
+    def other_models(self) -> tuple[str, ...]:
+        """The models of tiers that are not the run's."""
+        named = [one.model for one in (*self.generator, *self.reflector, *self.curator) if one.model]
+        return tuple(dict.fromkeys(name for name in named if name != self.model))
+
+    @property
     def stops(self) -> frozenset[str]:
         """Which early stops hold."""
         return frozenset(one for one in EARLY if one in self.early_stopping)

@@ -1,4 +1,4 @@
-"""What an ACE run is given: a task, its rows, and a playbook to begin with, checked before anything is asked."""
+"""What an ACE run is given, checked before anything is asked: a task, its rows, a playbook to begin with."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def open_playbook(name: str) -> tuple[Playbook, tuple[str, ...]]:
     read = parse(text)
     if not len(read.playbook):
         raise PlaybookFileError(
-            f"playbook is {name!r}, which has no bullet; they look like `[calc-00001] helpful=0 harmful=0 :: …`"
+            f"playbook is {name!r}, which has no bullet like `[calc-00001] helpful=0 harmful=0 :: text`"
         )
     return read.playbook, tuple(f"{name}: {note}" for note in read.notes)
 
@@ -137,7 +137,7 @@ def read_rows(task: AceTask, parameters: AceBase, split: str, given: str, most: 
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RowsError(_missing(parameters, split, path, error)) from error
+        raise RowsError(_missing(parameters, path, error)) from error
     rows: dict[str, Row] = {}
     for number, line in enumerate(lines, start=1):
         if len(rows) == most:
@@ -184,12 +184,12 @@ def _path(parameters: AceBase, split: str, given: str) -> Path:
     return PROJECT / folder / f"{split}.jsonl"
 
 
-def _missing(parameters: AceBase, split: str, path: Path, error: Exception) -> str:
+def _missing(parameters: AceBase, path: Path, error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
     if parameters.task in ELSEWHERE and isinstance(error, FileNotFoundError):
         return (
             f"{path} is not there: the files of {parameters.task!r} are not part of this project; put "
-            f"train.jsonl, val.jsonl and test.jsonl of the ACE repository (ace-agent/ace) there, or name them "
-            f"by {split if split != 'val' else 'validation'}_path"
+            "train.jsonl, val.jsonl and test.jsonl of the ACE repository (ace-agent/ace) there, or name them "
+            "by train_path, validation_path and test_path"
         )
     return f"{path} cannot be read: {reason}"

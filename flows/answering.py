@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast
@@ -172,6 +173,30 @@ async def identify(
     for server in servers:
         server.hooks.on_contact = partial(_meet, server, identity.at(server), answerer)
     return answerer
+
+
+async def identify_other(servers: Sequence[Server], identity: Identity) -> str:
+    """Find out what pins the weights of one more model of servers; have it checked at each contact, too.
+
+    Raises:
+        WeightsChangedError: Other weights answer under its name than before.
+        BackendError: The server cannot be asked, and nothing is known of it.
+    """
+    *before, last = servers
+    for server in before:
+        with contextlib.suppress(BackendError):
+            await identity.found_at(server)
+            break
+    revision = await identity.found_at(last)
+    for server in servers:
+        server.hooks.on_contact = partial(_meet_both, server.hooks.on_contact, identity.at(server))
+    return revision
+
+
+async def _meet_both(meet: Callable[[], Awaitable[None]], identity: Identity) -> None:
+    await meet()
+    await identity.verify()
+    identity.doubt()
 
 
 def servers_of(backend: Backend) -> tuple[Server, ...]:

@@ -22,6 +22,7 @@ def prices_of_run(parameters: RunParameters, settings: Settings) -> dict[str, Pr
     names = [ModelName(parameters.provider, parameters.model_name or settings.model or "")]
     if parameters.fallback:
         names.append(parse_model(parameters.fallback))
+    names += map(parse_model, parameters.other_models)
     prices = {str(name): price_of(name, own) for name in names}
     unknown = [name for name, price in prices.items() if price is None]
     if parameters.max_cost_usd is not None and unknown:

@@ -1,10 +1,11 @@
 """What every run opens and closes: its store, its leases, its journal, its budget, and whoever answers it."""
 
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
@@ -16,7 +17,7 @@ from backends.failover import Failover
 from backends.gpu_alerts import Alert
 from backends.messages import Label, Request, Usage
 from backends.prices import Price, cost_usd
-from backends.registry import ModelName, parse_model
+from backends.registry import PROVIDERS, ModelName, parse_model
 from backends.replicas import Replicas
 from backends.retrying import Retrier, RetryPolicy
 from backends.vllm_server import VLLMServer
@@ -64,6 +65,8 @@ class Run:
     """Stands in for the backend where only the costs are wanted."""
     samples: Samples = field(default_factory=Samples)
     """What was read of the servers and the GPUs so far."""
+    others: dict[str, Generator] = field(default_factory=dict[str, Generator])
+    """{model with its provider: who asks it}, of models of other providers that the run asks, too."""
 
     def ask(self, title: Callable[[str], str] = lambda purpose: purpose) -> TaskAsk | Generator:
         """Return what answers questions: through Prefect tasks, unless the run is an estimate.
@@ -75,14 +78,20 @@ class Run:
             return self.generator
         return TaskAsk(self.generator, results=self.settings.store / "results", title=title)
 
-    def ask_each(self) -> AskEach:
-        """Return what answers each question or says why not; through Prefect tasks likewise."""
-        ask = self.ask()
-        return ask.outcomes if isinstance(ask, TaskAsk) else ask.each
+    def ask_each(self, generator: Generator | None = None) -> AskEach:
+        """Return what answers each question or says why not; through Prefect tasks likewise.
+
+        Args:
+            generator: Of another model; the run's by default.
+        """
+        if self.estimator:
+            return self.generator.each
+        return TaskAsk(generator or self.generator, results=self.settings.store / "results").outcomes
 
     def on_spent(self, note: Callable[[str, Tally], None]) -> None:
         """Have it told for which purpose the tally grows; see `Generator.spent`."""
-        self.generator.spent = note
+        for one in (self.generator, *self.others.values()):
+            one.spent = note
         if fallback := self.generator.fallback:  # whose prompts were put already, to the one it stands in for
             fallback.generator.spent = lambda purpose, growth: note(purpose, replace(growth, prompts=0))
 
@@ -91,11 +100,12 @@ class Run:
         """What the run has asked for so far, with what its fallback did."""
         fallback = self.generator.fallback
         own = self.generator.tally
-        return own.with_stand_in(fallback.generator.tally) if fallback else own
+        total = own.with_stand_in(fallback.generator.tally) if fallback else own
+        return sum((one.tally for one in self.others.values()), total)
 
     def cost_usd(self) -> float | None:
-        """Return what the run has cost so far, its fallback's share too; None where a price is missing."""
-        return _cost_usd(self.generator, self.prices)
+        """Return what the run has cost so far, with all who answer in it; None where a price is missing."""
+        return _cost_usd(self.generator, self.prices, self.others)
 
 
 @asynccontextmanager
@@ -132,9 +142,11 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 other, await open_backend(other.provider), generator, prices[str(other)], settings
             )
         journal.write([{"event": "run", **_about(parameters)}])
+        others: dict[str, Generator] = {}
         try:
             answerer = await identify(parameters, settings, backend, seen)
             journal.write([{"event": "model", "model": answerer.model, "revision": answerer.revision}])
+            others |= await _open_others(parameters, open_backend, generator, prices)
             run = Run(
                 parameters=parameters,
                 settings=settings,
@@ -146,11 +158,12 @@ async def open_run(parameters: RunParameters, settings: Settings) -> AsyncGenera
                 answerer=answerer,
                 server=backend if isinstance(backend, VLLMServer | Replicas | Failover) else None,
                 estimator=estimator,
+                others=others,
             )
             async with watching(_watch(run), seconds=settings.watch_seconds):
                 yield run
         except BaseException as error:
-            end = {**_failure(error), "cost_usd": _cost_usd(generator, prices)}
+            end = {**_failure(error), "cost_usd": _cost_usd(generator, prices, others)}
             journal.write([{"event": "end", **end}])
             raise _explained(error, parameters, settings) from error
         if not estimator and parameters.cache_mode in {CacheMode.USE, CacheMode.REFRESH}:
@@ -171,6 +184,30 @@ def _fallback(
         say=get_run_logger().warning,
         translate=partial(_put_to, other, settings),
     )
+
+
+async def _open_others(
+    parameters: RunParameters,
+    open_backend: Callable[[str], Awaitable[HookedBackend]],
+    generator: Generator,
+    prices: Mapping[str, Price | None],
+) -> dict[str, Generator]:
+    """Make who asks models besides the run's, each with a tally and a price of its own.
+
+    Other models of one's own server are asked by the run's own generator: they cost the same, nothing.
+    """
+    others: dict[str, Generator] = {}
+    for name in map(parse_model, parameters.other_models):
+        is_same = name.provider == parameters.provider
+        if parameters.estimate or (is_same and not PROVIDERS[name.provider].external):
+            continue
+        backend = generator.backend if is_same else await open_backend(name.provider)
+        price = cost_of(prices[str(name)])
+        one = replace(generator, backend=backend, tally=Tally(), cost_of=price, fallback=None)
+        if not is_same:
+            cast("HookedBackend", backend).hooks.on_exchange = one.record
+        others[str(name)] = one
+    return others
 
 
 def _estimator(backend: HookedBackend) -> Estimator:
@@ -238,12 +275,14 @@ def _put_to(other: ModelName, settings: Settings, request: Request) -> Request:
     return replace(request, model=other.name, revision=revision, labels=labels)
 
 
-def _cost_usd(generator: Generator, prices: Mapping[str, Price | None]) -> float | None:
-    asked = [generator, *([generator.fallback.generator] if generator.fallback else [])]
+def _cost_usd(
+    generator: Generator, prices: Mapping[str, Price | None], others: Mapping[str, Generator]
+) -> float | None:
+    asked = {next(iter(prices)): generator, **others}
+    if generator.fallback:
+        asked[generator.fallback.name] = generator.fallback.generator
     costs = [
-        cost_usd(one.tally.usage, price)
-        for one, price in zip(asked, prices.values(), strict=False)
-        if one.tally.usage != Usage()
+        cost_usd(one.tally.usage, prices[name]) for name, one in asked.items() if one.tally.usage != Usage()
     ]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None

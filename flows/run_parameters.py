@@ -114,6 +114,11 @@ class RunParameters(BaseModel):
         return parse_model(self.model).provider if self.model else OWN
 
     @property
+    def other_models(self) -> tuple[str, ...]:
+        """Models besides `model` that the run asks, as they are named."""
+        return ()
+
+    @property
     def model_name(self) -> str | None:
         """The model's name there."""
         return parse_model(self.model).name if self.model else None

@@ -1,6 +1,7 @@
 """What a run has asked for and what it cost, counted as it goes."""
 
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
 
 from backends.messages import Usage
 
@@ -43,6 +44,15 @@ class Tally:
             usage=self.usage + other.usage,
             waited_seconds=self.waited_seconds + other.waited_seconds,
         )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Add what another model was asked in the same run."""
+        sums = {
+            one.name: getattr(self, one.name) + getattr(other, one.name)
+            for one in fields(self)
+            if one.name != "stand_ins"
+        }
+        return Tally(**sums, stand_ins=dict(Counter(self.stand_ins) + Counter(other.stand_ins)))
 
     @property
     def from_the_store(self) -> int:

@@ -47,17 +47,38 @@ class Curation:
             name: For people who watch.
             room: What to say of how full the playbook is, if anything.
         """
+        changes: list[Change] = []
+        edited = playbook
+        for one in await self._answers(playbook, in_chunks(reviews, self.chunk), name, room):
+            edited, made = applied(edited, one, step)
+            changes += made
+        return edited, changes
+
+    async def _answers(
+        self, playbook: Playbook, chunks: Sequence[Sequence[Review]], name: str, room: str
+    ) -> list[Answered[list[object]]]:
+        """Ask about all chunks at once, and about the halves of those that no context holds."""
         found = await self.curator.ask(
-            [self._asked(playbook, chunk, room) for chunk in in_chunks(reviews, self.chunk)],
+            [self._asked(playbook, chunk, room) for chunk in chunks],
             lambda _, text: read_operations(text),
             purpose=name,
             usable=lambda operations: is_of_use(playbook, operations),
         )
-        changes: list[Change] = []
-        for one in found:
-            playbook, made = applied(playbook, one, step)
-            changes += made
-        return playbook, changes
+        too_long = [
+            place
+            for place, one in enumerate(found)
+            if one.error is not None and one.error.overflows and len(chunks[place]) > 1
+        ]
+        if not too_long:
+            return found
+        halves = [
+            half for place in too_long for half in in_chunks(chunks[place], -(-len(chunks[place]) // 2))
+        ]
+        answers = iter(await self._answers(playbook, halves, name, room))
+        parts = [
+            [next(answers), next(answers)] if place in too_long else [one] for place, one in enumerate(found)
+        ]
+        return [one for part in parts for one in part]
 
     def _asked(self, playbook: Playbook, reviews: Sequence[Review], room: str) -> Asked:
         shown = in_tags(RENDERINGS[self.rendering](playbook))

@@ -1,0 +1,93 @@
+"""Who answers for the roles of ACE: the models that the parameters name, the cheapest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect.logging import get_run_logger
+
+from backends.registry import PROVIDERS, ModelName, parse_model
+from flows.ace_parameters import AceBase, TierParameters
+from flows.answering import identify_other, servers_of
+from flows.providers import revision_in_keys
+from flows.run import Run
+from tasks.ace.roles import Role, Tier
+from tasks.ask import Stop
+from tasks.identity import Identity
+
+GENERATOR, REFLECTOR, CURATOR = "generator", "reflector", "curator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The three roles of a run."""
+
+    generator: Role
+    reflector: Role
+    curator: Role
+
+    def evaluating(self, name: str) -> Role:
+        """Return the Generator under another name, by which its costs are told apart."""
+        return Role(name=name, tiers=self.generator.tiers)
+
+
+async def open_roles(parameters: AceBase, run: Run, stop: Stop) -> Roles:
+    """Find out which models answer.
+
+    Raises:
+        BackendError: A server cannot be asked for a model, and nothing is known of it.
+        SettingsError: An API is named whose key or address is not set.
+    """
+    models = Models(parameters, run, stop)
+    return Roles(
+        generator=Role(name=GENERATOR, tiers=await models.tiers(parameters.generator)),
+        reflector=Role(name=REFLECTOR, tiers=await models.tiers(parameters.reflector)),
+        curator=Role(name=CURATOR, tiers=await models.tiers(parameters.curator)),
+    )
+
+
+class Models:
+    """Knows who asks a model, and what pins its weights; each is found out once."""
+
+    def __init__(self, parameters: AceBase, run: Run, stop: Stop) -> None:
+        self._parameters = parameters
+        self._run = run
+        self._stop = stop
+        self._revisions: dict[str, str] = {}
+
+    async def tiers(self, given: Sequence[TierParameters]) -> tuple[Tier, ...]:
+        """Return the tiers of a role; the run's model alone by default."""
+        return tuple([await self._tier(one) for one in given or [TierParameters()]])
+
+    async def _tier(self, given: TierParameters) -> Tier:
+        run, name = self._run, parse_model(given.model) if given.model else None
+        other = run.others.get(str(name))
+        return Tier(
+            ask=self._stop.guard(run.ask_each(other)),
+            model=name.name if name else run.model,
+            revision=await self._revision(name) if name else run.revision,
+            sampling=self._parameters.sampling(given),
+            min_confidence=given.min_confidence,
+        )
+
+    async def _revision(self, name: ModelName) -> str:
+        if str(name) not in self._revisions:
+            self._revisions[str(name)] = await self._found(name)
+        return self._revisions[str(name)]
+
+    async def _found(self, name: ModelName) -> str:
+        run = self._run
+        if name.provider == run.parameters.provider and name.name == run.model:
+            return run.revision
+        other = run.others.get(str(name))
+        servers = servers_of(other.backend) if other else run.answerer.servers
+        if not servers or PROVIDERS[name.provider].external:
+            return revision_in_keys(name.provider, None, run.settings) or ""
+        identity = Identity(
+            witness=servers[0],
+            store=run.store,
+            mode=run.generator.lookup.mode,
+            model=name.name,
+            say=get_run_logger().warning,
+            sends_prompts=run.estimator is None,
+        )
+        return await identify_other(servers, identity)
