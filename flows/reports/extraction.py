@@ -3,9 +3,6 @@
 The text of a document is never HTML here: it travels as JSON, and the page's script puts it into text nodes.
 """
 
-import base64
-import hashlib
-import json
 import re
 from bisect import bisect_left
 from collections import Counter
@@ -14,25 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from flows.reports.inline import environment, inlined, safe_json
 from tasks.extraction.values import GROUNDED, Entity
 from tasks.whole_files import replacing
 
 DocumentStatus = Literal["complete", "partial", "failed", "unreadable"]
 """complete: all of it was read; partial: parts failed; failed: all of it did; unreadable: it has no text."""
 
-ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 SLICE = 1 << 16
 """Characters of a text that are escaped at once."""
-HERE = Path(__file__).parent
 ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 """Characters that are two units long in a string of JavaScript."""
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Halves of characters: a broken text can hold them, UTF-8 cannot."""
-UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-"""What must not stand in a script element as it is: it could end it, open a comment, or be unwritable."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,20 +119,16 @@ def pieces(page: ExtractionPage) -> Iterator[str]:
     Raises:
         ValueError: A span or a failed range does not lie in its document.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=_writable
-    )
-    script = (HERE / "extraction.js").read_text(encoding="utf-8")
-    style = (HERE / "extraction.css").read_text(encoding="utf-8")
     overview = _Overview(page)
-    yield from environment.get_template("extraction.html.j2").generate(
-        page=page,
-        script=Markup(script),  # noqa: S704 - our own file
-        style=Markup(style),  # noqa: S704 - our own file
-        script_hash=_hash(script),
-        style_hash=_hash(style),
-        documents=overview.documents(),
-        overview=overview.json,
+    yield from (
+        environment()
+        .get_template("extraction.html.j2")
+        .generate(
+            page=page,
+            own=inlined("extraction"),
+            documents=overview.documents(),
+            overview=overview.json,
+        )
     )
 
 
@@ -163,7 +150,7 @@ class _Overview:
 
     def json(self) -> Markup:
         """Return the labels, the page's own first, and what the list of documents shows."""
-        return _json({"labels": list(self._labels.items()), "documents": self._summaries})
+        return safe_json({"labels": list(self._labels.items()), "documents": self._summaries})
 
 
 def _summary(view: DocumentView) -> Mapping[str, object]:
@@ -182,7 +169,7 @@ def _text(text: str) -> Iterator[Markup]:
     """Yield a string as JSON, a slice at a time."""
     yield Markup('"')
     for start in range(0, len(text), SLICE):
-        yield _json(text[start : start + SLICE])[1:-1]
+        yield safe_json(text[start : start + SLICE])[1:-1]
     yield Markup('"')
 
 
@@ -191,11 +178,11 @@ def _findings(view: DocumentView) -> Iterator[Markup]:
     units = _Units(view)
     yield Markup('{"entities":[')
     for number, entity in enumerate(view.entities):
-        yield _json(_entity(entity, units.of_entity(entity)), comma=number > 0)
+        yield safe_json(_entity(entity, units.of_entity(entity)), comma=number > 0)
     yield Markup('],"failed":[')
     for number, part in enumerate(view.failed):
         at = units.of("a failed range", part.start, part.end)
-        yield _json({"at": at, "chars": (part.start, part.end), "reason": part.reason}, comma=number > 0)
+        yield safe_json({"at": at, "chars": (part.start, part.end), "reason": part.reason}, comma=number > 0)
     yield Markup("]}")
 
 
@@ -240,21 +227,3 @@ def _entity(entity: Entity, at: tuple[int, int] | None) -> Mapping[str, object]:
         "conflict": entity.conflict,
         "from": [(place.pass_number, place.chunk, place.index) for place in entity.provenance],
     }
-
-
-def _json(value: object, *, comma: bool = False) -> Markup:
-    """Return JSON that can stand in a script element whatever it says, after a comma if asked for."""
-    safe = UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", ENCODER.encode(value))
-    return Markup("," + safe if comma else safe)  # noqa: S704 - no < is left
-
-
-def _writable(value: object) -> object:
-    """Return what the template is about to show, halves of characters replaced as a decoder would have."""
-    return (
-        SURROGATE.sub("\ufffd", value) if isinstance(value, str) and not isinstance(value, Markup) else value
-    )
-
-
-def _hash(inline: str) -> str:
-    """Return the Content-Security-Policy source that allows exactly this inline script or style."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()

@@ -4,9 +4,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.reports.extraction import (
-    HERE,
     SLICE,
     DocumentView,
     ExtractionPage,
@@ -25,46 +23,17 @@ from flows.reports.extraction import (
     render,
     write,
 )
+from flows.reports.inline import HERE
 from tasks.extraction.values import Entity
 from tests.flows.reports.made_up_extraction import contract, entity, made_up_page, opinion
+from tests.flows.reports.reading import Page, Vector, contrast, linear, themes, times
+
+STYLE = (HERE / "extraction.css").read_text()
 
 EVIL = (
     "<script>alert(1)</script></script><!--<img src=http://evil/x onerror=alert(1)>"
     "</script x='<!-- <script /\u2028\u2029&amp;\ud83d]]>"
 )
-
-
-class Page(HTMLParser):
-    """Tags, JSON by id, and the text that is not JSON, script or style."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.data: dict[str, str] = {}
-        self.inline: dict[str, str] = {}
-        """{tag: content} of the script that runs and of the style."""
-        self.text = ""
-        self._inside = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        name = dict(attrs).get("id") if tag == "script" else None
-        self._inside = name or (tag if tag in {"script", "style"} else "")
-
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - the parser calls it so
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside in {"script", "style"}:
-            self.inline[self._inside] = self.inline.get(self._inside, "") + data
-        elif self._inside:
-            self.data[self._inside] = self.data.get(self._inside, "") + data
-        else:
-            self.text += data
 
 
 def page_of(*documents: DocumentView) -> ExtractionPage:
@@ -275,16 +244,6 @@ CONES = {
 }
 TO_LMS = ((0.41222, 0.53633, 0.05145), (0.2119, 0.6807, 0.1074), (0.0883, 0.28172, 0.62998))
 TO_LAB = ((0.21045, 0.79362, -0.00407), (1.978, -2.42859, 0.45059), (0.0259, 0.78277, -0.80868))
-Vector = Sequence[float]
-
-
-def times(matrix: Sequence[Vector], vector: Vector) -> list[float]:
-    return [sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix]
-
-
-def linear(colour: str) -> list[float]:
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
 
 
 def lab(rgb: Vector) -> list[float]:
@@ -293,26 +252,12 @@ def lab(rgb: Vector) -> list[float]:
     )
 
 
-def contrast(one: str, other: str) -> float:
-    low, high = sorted(sum(times([(0.2126, 0.7152, 0.0722)], linear(colour))) for colour in (one, other))
-    return (high + 0.05) / (low + 0.05)
-
-
 def mixed(one: str, other: str, share: float) -> str:
     pairs = ((int(one[n : n + 2], 16), int(other[n : n + 2], 16)) for n in (1, 3, 5))
     return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)
 
 
-def themes() -> list[dict[str, str]]:
-    """Return {variable: value} of the light page and of the dark one."""
-    style = (HERE / "extraction.css").read_text()
-    return [
-        dict(re.findall(r"--([\w-]+): ([^;]+);", block))
-        for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL)
-    ]
-
-
-@pytest.mark.parametrize("theme", themes(), ids=["light", "dark"])
+@pytest.mark.parametrize("theme", themes(STYLE), ids=["light", "dark"])
 def test_colours_of_labels_are_told_apart_by_every_eye(theme: dict[str, str]) -> None:
     colours = [theme[f"c{n}"] for n in range(8)]
     for cones, matrix in CONES.items():
@@ -323,7 +268,7 @@ def test_colours_of_labels_are_told_apart_by_every_eye(theme: dict[str, str]) ->
         assert near > 0.1, cones
 
 
-@pytest.mark.parametrize("theme", themes(), ids=["light", "dark"])
+@pytest.mark.parametrize("theme", themes(STYLE), ids=["light", "dark"])
 def test_contrast_is_enough_for_stripes_and_for_text_on_every_ground(theme: dict[str, str]) -> None:
     paper, ink = theme["paper"], theme["ink"]
     for n in range(8):
