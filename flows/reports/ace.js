@@ -2,7 +2,7 @@
 // The page holds the first playbook and what each step did to it; the playbook after a step is made from those.
 // What models wrote reaches the page through text nodes only, and the page's policy forbids the other ways.
 (() => {
-  const SHOWN = 50; // rows of a list before one has to ask for more
+  const SHOWN = 20; // rows of a list before one has to ask for more
   const LONG = 280; // characters of a question; more is behind a click
   const DIFFED = 4e6; // pairs of words that are compared; a longer text is shown whole, old and new
   const TAGS = [
@@ -515,7 +515,8 @@
       groups.get(kind).push(one);
     }
     const sorted = [...groups].sort((a, b) => b[1].length - a[1].length);
-    find("refused").append(faint(`${plural(all.length, "change")} of a kind that cannot be made; the others of their steps were.`));
+    const were = all.length === 1 ? "was" : "were";
+    find("refused").append(faint(`${plural(all.length, "change")} ${were} refused, each by itself; the others of their steps were made.`));
     find("refused").append(...sorted.map(([kind, mine]) => refusedGroup(kind, mine, all.length <= SHOWN)));
     find("refused-section").hidden = false;
   }
