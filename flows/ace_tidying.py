@@ -60,8 +60,8 @@ class Tidying:
         if total < NEARLY_FULL * self.max_tokens:
             return ""
         return (
-            f"The playbook has {total:,} of at most {self.max_tokens:,} tokens: prefer UPDATE, MERGE and REMOVE "
-            "to ADD."
+            f"The playbook has {total:,} of at most {self.max_tokens:,} tokens: prefer UPDATE, MERGE and "
+            "REMOVE to ADD."
         )
 
 

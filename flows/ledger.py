@@ -31,6 +31,7 @@ class Cost:
     input_tokens: int = 0
     tokens_computed: int = 0
     """Input tokens that no prefix cache had, as the servers counted them; all where they do not tell."""
+    output_tokens: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         """Add two."""
@@ -46,6 +47,7 @@ class _Open:
     sent: int = 0
     requests: int = 0
     input_tokens: int = 0
+    output_tokens: int = 0
     new_tokens: int = 0
     """Those input tokens that came after the servers' counters were last read."""
     computed: int = 0
@@ -84,6 +86,7 @@ class Ledger:
         one.sent += growth.sent
         one.requests += growth.requests
         one.input_tokens += growth.usage.input_tokens
+        one.output_tokens += growth.usage.output_tokens
         one.new_tokens += growth.usage.input_tokens
 
     @asynccontextmanager
@@ -166,7 +169,7 @@ def costs_by_part(rows: Sequence[Row]) -> dict[str, Cost]:
     """
     costs: defaultdict[str, Cost] = defaultdict(Cost)
     for row in rows:
-        costs[str(row["part"])] += Cost(**{name: cast("int", row[name]) for name in Cost.__slots__})
+        costs[str(row["part"])] += Cost(**{name: cast("int", row.get(name, 0)) for name in Cost.__slots__})
     return dict(costs)
 
 
@@ -193,6 +196,7 @@ def _cost(one: _Open) -> Cost:
         requests=one.requests,
         input_tokens=one.input_tokens,
         tokens_computed=one.input_tokens if one.by_usage else one.computed,
+        output_tokens=one.output_tokens,
     )
 
 

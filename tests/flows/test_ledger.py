@@ -46,11 +46,12 @@ async def test_a_line_holds_what_was_added_since_the_last(path: Path) -> None:
     assert read_rows(path) == [
         {
             "part": "search", "batch": 1, "iteration": 0, "prompts": 9, "sent": 5, "requests": 2,
-            "input_tokens": 100, "tokens_computed": 70, "counted_by": "server",
+            "input_tokens": 100, "tokens_computed": 70, "output_tokens": 5, "counted_by": "server",
         },
         {
             "part": "test zero-shot", "batch": None, "iteration": None, "prompts": 0, "sent": 1,
-            "requests": 1, "input_tokens": 10, "tokens_computed": 5, "counted_by": "server",
+            "requests": 1, "input_tokens": 10, "tokens_computed": 5, "output_tokens": 1,
+            "counted_by": "server",
         },
     ]  # fmt: skip
 
@@ -181,11 +182,13 @@ async def test_sums_are_over_all_runs_and_prompts_those_of_one(path: Path) -> No
             file.write('{"part": "sea')  # a crash
     rows = read_rows(path)
     assert costs_by_part(rows) == {
-        "search": Cost(prompts=12, sent=4, requests=2, input_tokens=20, tokens_computed=16),
-        "test zero-shot": Cost(sent=2, requests=2, input_tokens=10, tokens_computed=8),
+        "search": Cost(prompts=12, sent=4, requests=2, input_tokens=20, tokens_computed=16, output_tokens=4),
+        "test zero-shot": Cost(sent=2, requests=2, input_tokens=10, tokens_computed=8, output_tokens=2),
     }
     assert tokens_by_step(rows) == {(2, 0): 16}
-    costs = {"sent": 4, "requests": 2, "input_tokens": 20, "tokens_computed": 16}
+    costs = {
+        "sent": 4, "requests": 2, "input_tokens": 20, "tokens_computed": 16, "output_tokens": 4
+    }
     assert summed_up({"search": 6, "test nothing": 3}, rows) == [
         {"part": "search", "prompts": 6, **costs},
         {"part": "test nothing", "prompts": 3, **dict.fromkeys(costs, 0)},

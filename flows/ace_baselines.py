@@ -1,0 +1,80 @@
+"""What a learnt playbook is compared with on the test rows: nothing, examples, a cheat-sheet, other prompts."""
+
+from flows.ace_parameters import AceParameters
+from flows.ace_results import Method
+from flows.ace_session import Session
+from tasks.ace.baselines import CheatSheet, with_examples, with_sheet
+from tasks.ace.generating import Asking
+from tasks.ace.playbook import Playbook
+from tasks.ace.roles import Role
+
+NO_PLAYBOOK, EXAMPLES, SHEET = "no playbook", "in-context examples", "cheat-sheet"
+
+
+class Baselines:
+    """Evaluates the baselines that a run wants.
+
+    Args:
+        parameters: Of the run.
+        session: Answers, and keeps the accounts.
+    """
+
+    def __init__(self, parameters: AceParameters, session: Session) -> None:
+        self._parameters = parameters
+        self._session = session
+        self._source = session.source
+
+    async def run(self) -> list[Method]:
+        """Evaluate them, one after the other."""
+        wanted, methods = self._parameters.baselines, list[Method]()
+        if NO_PLAYBOOK in wanted:
+            methods.append(
+                await self._method(NO_PLAYBOOK, "the question alone", self._session.asking(Playbook()))
+            )
+        if EXAMPLES in wanted:
+            methods.append(await self._with_examples())
+        if SHEET in wanted:
+            methods.append(await self._with_sheet())
+        if self._source.compared:
+            methods.append(await self._compared())
+        return methods
+
+    async def _method(self, name: str, note: str, asking: Asking) -> Method:
+        evaluation = await self._session.evaluate(asking, self._source.test, name=name, purpose="test")
+        return Method(name=name, note=note, evaluation=evaluation, part=name)
+
+    async def _with_examples(self) -> Method:
+        examples = self._source.train[: self._parameters.examples]
+        asking = with_examples(self._source.task, examples, structured=self._parameters.structured_output)
+        return await self._method(EXAMPLES, f"{len(examples)} train rows with their labels", asking)
+
+    async def _with_sheet(self) -> Method:
+        """Go through the train rows once, writing the sheet anew after each batch, and test with the last."""
+        parameters, session, source = self._parameters, self._session, self._source
+        structured, size = parameters.structured_output, parameters.batch_size
+        role = session.costs.add(Role(name=SHEET, tiers=session.roles.generator.tiers))
+        learner = CheatSheet(
+            task=source.task,
+            generator=role,
+            curator=Role(name=SHEET, tiers=session.roles.curator.tiers),
+            judge=session.judge(source.train),
+            structured=structured,
+        )
+        sheet = ""
+        batches = [source.train[start : start + size] for start in range(0, len(source.train), size)]
+        for number, batch in enumerate(batches, start=1):
+            sheet = await learner.learn(sheet, batch, name=f"batch {number} of {len(batches)}")
+            await session.costs.ended()
+        asking = with_sheet(source.task, sheet, structured=structured)
+        evaluation = await session.evaluate(asking, source.test, name=SHEET, purpose="test")
+        note = f"rewritten {len(batches)} times, {len(sheet):,} characters at the end"
+        return Method(name=SHEET, note=note, evaluation=evaluation, part=SHEET)
+
+    async def _compared(self) -> Method:
+        assert self._source.compared  # noqa: S101 - asked before
+        task, rows = self._source.compared
+        asking = self._session.asking(Playbook(), task)
+        evaluation = await self._session.evaluate(asking, rows, name=task.name, purpose="test")
+        return Method(
+            name=f"no playbook, {task.name}", note="the same rows", evaluation=evaluation, part=task.name
+        )

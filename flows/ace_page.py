@@ -1,0 +1,114 @@
+"""From the result of an ACE run to the page that shows it."""
+
+from flows.ace_results import AceResult, interval
+from flows.reports.ace_views import AcePage, CostView, EvaluationView, MethodView, Split, StepView
+from tasks.ace.adapting import Step, Validated
+
+SPLITS: dict[str, Split] = {"validation": "validation", "window": "window", "test": "test"}
+
+
+def ace_page(result: AceResult) -> AcePage:
+    """Say what the report shows."""
+    return AcePage(
+        title=f"ACE on {result.task}",
+        headline=result.headline(),
+        warnings=result.warnings(),
+        facts=_facts(result),
+        start=result.start,
+        steps=[step_view(step, tokens) for step, tokens in zip(result.steps, result.tokens, strict=True)],
+        evaluations=[evaluation_view(one) for one in result.validations],
+        methods=_methods(result),
+        costs=_costs(result),
+        stops=result.stops,
+        best_step=result.best_step,
+        questions=result.questions,
+    )
+
+
+def step_view(step: Step, tokens: int) -> StepView:
+    """Show a step."""
+    runs = step.learned.questions
+    return StepView(
+        number=step.number,
+        epoch=step.epoch,
+        rows=tuple(run.question.id for run in runs),
+        correct_first=sum(run.is_right_at_first for run in runs),
+        correct_last=sum(run.is_right_at_last for run in runs),
+        tokens=tokens,
+        changes=step.learned.changes,
+        votes=step.learned.votes,
+    )
+
+
+def evaluation_view(one: Validated) -> EvaluationView:
+    """Show an evaluation."""
+    low, high = interval(one.evaluation)
+    return EvaluationView(
+        step=one.step,
+        split=SPLITS[one.split],
+        name=one.split,
+        right=one.evaluation.right,
+        total=one.evaluation.total,
+        low=low,
+        high=high,
+        parsed=one.evaluation.readable,
+    )
+
+
+def _methods(result: AceResult) -> list[MethodView]:
+    costs = {one.role: one for one in result.costs if not one.tier}
+    views: list[MethodView] = []
+    for method in result.methods:
+        low, high = interval(method.evaluation)
+        spent = [one for one in result.costs if one.role == method.part]
+        views.append(
+            MethodView(
+                name=method.name,
+                note=method.note,
+                right=method.evaluation.right,
+                total=method.evaluation.total,
+                low=low,
+                high=high,
+                calls=costs[method.part].put if method.part in costs else 0,
+                input_tokens=sum(one.cost.input_tokens for one in spent),
+                output_tokens=sum(one.cost.output_tokens for one in spent),
+            )
+        )
+    return views
+
+
+def _costs(result: AceResult) -> list[CostView]:
+    return [
+        CostView(
+            role=one.role,
+            tier=one.tier,
+            model=one.model,
+            calls=one.put,
+            sent=one.cost.sent,
+            input_tokens=one.cost.input_tokens,
+            output_tokens=one.cost.output_tokens,
+            took_over=one.took_over,
+            gained=one.gained,
+        )
+        for one in result.costs
+    ]
+
+
+def _facts(result: AceResult) -> list[tuple[str, str]]:
+    parameters, tally = result.parameters, result.tally
+    usd = "not known" if result.cost_usd is None else f"{result.cost_usd:.4f}"
+    applied, proposed = result.proposed()
+    share = f" ({applied / proposed:.0%})" if proposed else ""
+    return [
+        ("model", result.model),
+        ("task", result.task),
+        ("learns from", parameters.feedback),
+        ("rows at a time", f"{parameters.batch_size}; {parameters.rounds} rounds"),
+        ("room for the playbook", f"{result.max_tokens:,} tokens"),
+        ("edits applied", f"{applied:,} of {proposed:,}{share}"),
+        ("prompts sent", f"{tally.sent:,}; from the store {tally.from_the_store:,}"),
+        ("requests", f"{tally.requests:,}; prompts that failed {tally.failed:,}"),
+        ("tokens", f"{tally.usage.input_tokens:,} in, {tally.usage.output_tokens:,} out"),
+        ("cost in US dollars", usd),
+        ("seconds", f"{result.seconds:.0f}"),
+    ]

@@ -1,0 +1,126 @@
+"""What people see while a playbook is learnt: a bar, each delta with its diff, growth as a table and a figure."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.artifacts import acreate_image_artifact, acreate_markdown_artifact, acreate_table_artifact
+
+from flows.ace_page import evaluation_view, step_view
+from flows.batch_progress import BatchProgress
+from flows.reports.ace_figures import growth_figure
+from flows.reports.ace_replay import bullet_counts
+from tasks.ace.adapting import Step, Validated
+from tasks.ace.deltas import Change
+from tasks.ace.playbook import Playbook
+
+
+@dataclass(kw_only=True)
+class AceProgress(BatchProgress):
+    """Counts rows that were learnt from, and says what goes on now."""
+
+    key: str = "ace-progress"
+    stage: str = "the beginning"
+
+    def watch(self, purpose: str, done: int, total: int) -> None:
+        """Say what is being asked."""
+        self.stage = f"{purpose} ({done} of {total})" if total > 1 else purpose
+
+    def counted(self, done: float) -> str:
+        """Say how many rows were learnt from."""
+        return f"{done:g} of {self.total} rows learnt from; {self.stage}"
+
+
+async def show_delta(step: Step) -> None:
+    """Show what a step did to the playbook."""
+    await acreate_markdown_artifact(
+        key="ace-delta", markdown=delta_markdown(step), description=f"Step {step.number}"
+    )
+
+
+async def show_growth(
+    start: Playbook, steps: Sequence[Step], tokens: Sequence[int], validations: Sequence[Validated]
+) -> None:
+    """Show how playbook and accuracy have grown so far, as a table and as a figure."""
+    await acreate_table_artifact(
+        key="ace-growth", table=growth_table(steps, tokens, validations), description="Growth and accuracy"
+    )
+    views = [step_view(step, count) for step, count in zip(steps, tokens, strict=True)]
+    svg = growth_figure(
+        views, [evaluation_view(one) for one in validations], bullets=bullet_counts(start, views)
+    )
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    await acreate_image_artifact(
+        key="ace-growth-figure", image_url=address, description="Growth and accuracy"
+    )
+
+
+def growth_table(
+    steps: Sequence[Step], tokens: Sequence[int], validations: Sequence[Validated]
+) -> list[dict[str, Any]]:
+    """Return one row for each step."""
+    evaluated = {one.step: one for one in validations}
+    rows: list[dict[str, Any]] = []
+    for step, count in zip(steps, tokens, strict=True):
+        runs, one = step.learned.questions, evaluated.get(step.number)
+        rows.append(
+            {
+                "step": step.number,
+                "epoch": step.epoch,
+                "rows": len(runs),
+                "right at first": sum(run.is_right_at_first for run in runs),
+                "right at last": sum(run.is_right_at_last for run in runs),
+                "bullets": len(step.learned.playbook),
+                "tokens": count,
+                "accuracy": f"{one.evaluation.accuracy:.1%}" if one else "",
+                "best": "yes" if one and one.is_best else "",
+            }
+        )
+    return rows
+
+
+def delta_markdown(step: Step) -> str:
+    """Describe a step: its rows, a diff of the playbook, and what was refused."""
+    runs, changes = step.learned.questions, step.learned.changes
+    right, corrected = (
+        sum(run.is_right_at_first for run in runs),
+        sum(run.is_right_at_last and not run.is_right_at_first for run in runs),
+    )
+    applied = [change for change in changes if change.refused is None]
+    refused = [change for change in changes if change.refused is not None]
+    diff = "\n".join(line for change in applied for line in _diff(change)) or "  (nothing)"
+    fence = "`" * (_longest_run_of_ticks(diff) + 3)
+    lines = [
+        f"# Step {step.number}, epoch {step.epoch}",
+        f"{len(runs)} rows: {right} right at first, {corrected} corrected; "
+        f"{len(step.learned.playbook)} bullets, {len(step.learned.votes)} votes",
+        f"{fence}diff\n{diff}\n{fence}",
+    ]
+    if refused:
+        lines.append("Refused:")
+        lines.append(
+            "\n".join(f"* {_code(f'{one.type}: {one.text}')}: {_code(one.refused or '')}" for one in refused)
+        )
+    return "\n\n".join(lines)
+
+
+def _diff(change: Change) -> list[str]:
+    gone = [f"- [{name}] {text}" for name, text in change.replaced]
+    new = [] if change.type == "REMOVE" else [f"+ [{change.bullet_id}] {change.text}"]
+    why = [] if change.by == "curator" else [f"  (by rule: {change.by})"]
+    return [*why, *gone, *new]
+
+
+def _code(text: str) -> str:
+    """Quote a text that may be anything as code."""
+    ticks = "`" * (_longest_run_of_ticks(text) + 1)
+    return f"{ticks} {text} {ticks}"
+
+
+def _longest_run_of_ticks(text: str) -> int:
+    longest = run = 0
+    for letter in text:
+        run = run + 1 if letter == "`" else 0
+        longest = max(longest, run)
+    return longest
