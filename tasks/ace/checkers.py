@@ -187,18 +187,19 @@ class Finer(_Options):
 
     def check(self, answer: str, target: str) -> Score:
         """Count the right tags, of all that are wanted."""
-        wanted = _tags(target, target.count(",") + 1)
+        wanted = _tags(target)
         given = _tags(answer, len(wanted))
         right = sum(one == other for one, other in zip(given, wanted, strict=False))
         return Score(right=right, total=len(wanted))
 
     def normal(self, answer: str) -> str:
         """Return the tags without case, and without blanks around them."""
-        return ",".join(_tags(answer[:MAX_FOLDED_CHARACTERS], MAX_FOLDED_CHARACTERS))
+        return ",".join(_tags(answer[:MAX_FOLDED_CHARACTERS]))
 
 
-def _tags(text: str, count: int) -> list[str]:
-    return [tag.strip().casefold() for tag in text.split(",", count)[:count]]
+def _tags(text: str, count: int = -1) -> list[str]:
+    """Return the first tags; the rest of the text, if there is more, is behind them as one."""
+    return [tag.strip().casefold() for tag in text.split(",", count)]
 
 
 class Auto(_Options):

@@ -1,9 +1,22 @@
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.ace.checkers import CHECKERS, Auto, Date, Exact, Finer, Formula, Number, accuracy, read_date
+from tasks.ace.checkers import (
+    CHECKERS,
+    MAX_FOLDED_CHARACTERS,
+    Auto,
+    Date,
+    Exact,
+    Finer,
+    Formula,
+    Number,
+    accuracy,
+    read_date,
+)
 from tasks.ace.values import Score
 from tests.tasks.ace.vectors import needs_vectors, vector, vectors
 
@@ -127,6 +140,13 @@ def test_options_are_checked(options: dict[str, object]) -> None:
         CHECKERS["number"](**options)
 
 
+def test_only_the_beginning_of_a_text_is_looked_at() -> None:
+    for checker in CHECKERS.values():
+        assert len(checker().normal("a\u0300" * 10**6)) <= MAX_FOLDED_CHARACTERS
+    assert read_date(f"{'x ' * 200}2024-01-31") is None
+    assert not Formula().check(f"{'0' * 2_000}15", "15").is_correct
+
+
 def test_what_formula_takes_for_wrong_has_another_normal_form() -> None:
     assert Formula().normal("'4'") != Formula().normal("4") == Formula().normal("4.00")
 
@@ -159,6 +179,27 @@ def test_a_day_is_read_in_its_common_forms(text: str) -> None:
 def test_what_names_no_day_or_several_is_no_date(text: str) -> None:
     assert read_date(text) is None
     assert not Date().check(text, text).is_correct
+
+
+@given(
+    st.dates(min_value=date(1000, 1, 1)), st.sampled_from(["%d %B %Y", "%B %d, %Y", "%b %d %Y", "%Y/%m/%d"])
+)
+def test_any_day_is_read(day: date, form: str) -> None:
+    assert read_date(f"on {day.strftime(form)}.") == day.isoformat()
+
+
+@given(st.dates(min_value=date(1000, 1, 1)), st.sampled_from(["%d/%m/%Y", "%m.%d.%Y", "%d-%m-%Y"]))
+def test_a_day_in_digits_is_read_where_its_order_can_be_told(day: date, form: str) -> None:
+    can_tell = day.day > 12 or day.day == day.month
+    assert read_date(day.strftime(form)) == (day.isoformat() if can_tell else None)
+
+
+@given(
+    st.from_regex(r"[0-9]{1,4}(st|th)?[ ./-]([0-9]{1,2}|feb|Sept.|of may)[ ./,-][0-9]{1,4}", fullmatch=True)
+)
+def test_what_looks_like_a_day_is_one_or_none(text: str) -> None:
+    read = read_date(text)
+    assert read is None or date.fromisoformat(read)
 
 
 def test_the_kind_of_an_answer_is_that_of_its_target() -> None:
