@@ -36,6 +36,12 @@ _UNIT = re.compile(
     rf"\s*(?P<unit>[%\u2030{CURRENCY}]|[^\W\d_\u00b2\u00b3][^.,;:!?*`\"()\[\]{{}}\n]*|\u00b0[^\W\d_]*)"
 )
 
+_BACKSLASH = re.compile(r"\\(?![0-9])")
+_OPERATOR_BEFORE = re.compile(
+    r"(?:[-+*/^<\u00d7\u00f7\u00b1\u221a\u2264\u2265][({\[\s]* | (?<!\bboxed)(?<=[\w)])[(\[{])\s*\Z",
+    re.VERBOSE,
+)
+
 _TIMES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 
@@ -66,7 +72,7 @@ def read_quantity(text: str) -> Quantity | None:
     if found is None or (text.startswith("(") and text.endswith(")")):
         return None
     before, after = text[: found.start()], text[found.end() :]
-    if before.endswith(("- ", "+ ")) or _has_number(before) or _has_number(after):
+    if _has_number(before) or _has_number(after) or _is_computed(before, after):
         return None
     if (next_one := after.lstrip()[:1]).isnumeric() and not next_one.isalpha():  # as in 5² and 1 ½
         return None
@@ -79,12 +85,18 @@ def read_quantity(text: str) -> Quantity | None:
 
 def _plain(text: str) -> str:
     """Take away what only marks a text up: Markdown, and the signs of LaTeX."""
-    text = text.translate(_MINUS_SIGNS).replace("\\", "").replace("**", "").strip().strip(QUOTES)
+    # Two blanks, so that 1**234 does not become one number.
+    text = _BACKSLASH.sub("", text.translate(_MINUS_SIGNS)).replace("**", "  ").strip().strip(QUOTES)
     return text.strip("$") if text.startswith("$") and text.endswith("$") else text
 
 
 def _has_number(text: str) -> bool:
     return any(one.isdecimal() for one in _WORD_DIGIT.sub("", text))
+
+
+def _is_computed(before: str, after: str) -> bool:
+    """Say whether a sign or a function changes the number, as in `- 5`, `-(5)`, `sqrt(16)` and `5 + x`."""
+    return bool(_OPERATOR_BEFORE.search(before)) or after.lstrip()[:1] in {*"+*^\u00d7\u00f7"}
 
 
 def _quantity(found: re.Match[str], sign: str, unit: str) -> Quantity:

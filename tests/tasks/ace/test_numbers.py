@@ -32,6 +32,8 @@ READ = {
     "**42**": ("42", ""),
     "$\\boxed{42}$": ("42", ""),
     "2 + 2 = 4 crowns": ("4", "crowns"),
+    "It is **-12** kg": ("-12", "kg"),
+    "the length (12 m)": ("12", "m"),
     "12 (twelve)": ("12", ""),
     "12 crowns per day, as agreed": ("12", "crowns per day"),
 }
@@ -46,6 +48,19 @@ def test_a_number_is_read_with_its_unit(text: str) -> None:
 
 
 NOT_READ = [
+    *(
+        "2**3",
+        "1**234",
+        "1\\2",
+        "-(5)",
+        "- ( 5",
+        "sqrt(16)",
+        "\\sqrt{16}",
+        "\\frac{1}{2}",
+        "\u221a16",
+        "5 + x",
+    ),
+    *("\u00b1 5", "< 5", "-$-5", "1_0 5", "\u0663 5"),
     *("", "three", "NaN", "inf", "-Infinity", "1e999999", "1e100", "0x1F", "1_000", "\u0663", "\ud800"),
     *(
         "(7)",
