@@ -80,21 +80,20 @@ def _tiles(page: AcePage, bullets: Sequence[int]) -> list[tuple[str, str, str]]:
     """Return (name, value, more) of what comes first."""
     changes = [change for step in page.steps for change in step.changes]
     refused = sum(change.refused is not None for change in changes)
-    rows = sum(len(step.rows) for step in page.steps)
+    rows, epochs = sum(len(step.rows) for step in page.steps), len({step.epoch for step in page.steps})
     tokens = sum(one.input_tokens + one.output_tokens for one in page.costs)
     calls, sent = sum(one.calls for one in page.costs), sum(one.sent for one in page.costs)
     best = f"after the best step, {page.best_step}; first {bullets[0]:,}, last {bullets[-1]:,}"
     return [
-        ("steps", f"{len(page.steps):,}", f"{rows:,} rows in {_epochs(page)}"),
+        ("steps", f"{len(page.steps):,}", f"{_plural(rows, 'row')} in {_plural(epochs, 'epoch')}"),
         ("bullets", f"{bullets[_place(page)]:,}", best),
         ("changes", f"{len(changes) - refused:,}", f"applied, {refused:,} refused"),
         ("calls", f"{calls:,}", f"{sent:,} sent, {tokens:,} tokens"),
     ]
 
 
-def _epochs(page: AcePage) -> str:
-    epochs = len({step.epoch for step in page.steps})
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+def _plural(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _place(page: AcePage) -> int:

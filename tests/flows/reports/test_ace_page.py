@@ -449,11 +449,11 @@ def test_words_without_end_are_broken(show: Callable[[AcePage], Tab]) -> None:
     tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     tab.settle()
     assert tab.evaluate("document.documentElement.scrollWidth") <= 420
-    wide = "document.querySelectorAll('#playbook, #bullet, #step, #refused')"
-    assert (
-        tab.evaluate(f"[...{wide}].filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.id)")
-        == []
+    found = tab.evaluate(
+        """[...document.querySelectorAll('#playbook, #bullet, #step, #refused')]
+          .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.id)"""
     )
+    assert found == []
 
 
 def test_a_reader_is_told_the_name_and_value_of_the_slider(show: Callable[[AcePage], Tab]) -> None:
