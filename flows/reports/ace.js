@@ -546,9 +546,21 @@
     find("where").textContent = where();
     find("before").disabled = number <= 0;
     find("after").disabled = number >= run.steps.length;
-    drawList();
-    drawStep();
-    drawBullet();
+    keepFocus(() => {
+      drawList();
+      drawStep();
+      drawBullet();
+    });
+  }
+
+  // What had the focus may be drawn anew, or be gone: then what it was part of has it.
+  function keepFocus(draw) {
+    const had = document.activeElement;
+    const home = had?.closest?.("#playbook, .details section");
+    draw();
+    if (!home || document.activeElement === had) return;
+    const target = had.isConnected ? had : (home.querySelector("h3[tabindex]") ?? home);
+    target.focus({ preventScroll: true });
   }
 
   function where() {
@@ -572,7 +584,7 @@
   function choose(id, { go = false } = {}) {
     chosen = id;
     markChosen();
-    drawBullet();
+    keepFocus(drawBullet);
     const element = cells.get(id)?.element;
     if (element?.isConnected) element.scrollIntoView({ block: "nearest" });
     if (!go) return;

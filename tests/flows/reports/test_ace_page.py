@@ -212,6 +212,22 @@ def test_arrows_go_from_bullet_to_bullet_and_the_focus_stays_on_the_way(
         tab.press(key, code)
         assert tab.evaluate(here) == ids[expected]
     assert tab.evaluate(stops) == 1
+    tab.press("ArrowLeft", LEFT)
+    assert place_of(tab) == "after step 23 of 24"
+    assert tab.evaluate(here) == ids[0]
+
+
+def test_a_step_keeps_the_place_in_the_list_and_the_focus_near(show: Callable[[AcePage], Tab]) -> None:
+    tab = show(made_up_run().page)
+    tab.evaluate("document.getElementById('playbook').scrollTop = 300")
+    go_to(tab, 23)
+    assert tab.evaluate("document.getElementById('playbook').scrollTop") == 300
+    click_bullet(tab, shown_bullets(tab)[0]["id"])
+    tab.evaluate("document.querySelector('#bullet .link[data-step]').focus()")
+    tab.evaluate("document.activeElement.click()")
+    tab.settle()
+    assert place_of(tab) != "after step 23 of 24"
+    assert tab.evaluate("document.activeElement.id") == "bullet-heading"
 
 
 def test_changes_of_a_step_are_shown_as_differences(show: Callable[[AcePage], Tab]) -> None:
