@@ -212,7 +212,8 @@ class Playbook:
             fold_name(section.name): place for place, section in reversed(list(enumerate(self.sections)))
         }
         folded.pop("", None)  # the lines before the first heading are no section
-        place = folded.get(fold_name(name), folded.get(fold_name(OTHERS)))
+        wanted = fold_name(name[:MAX_TEXT_CHARACTERS])
+        place = folded.get(wanted, folded.get(fold_name(OTHERS)))
         if place is None:
             known = ", ".join(section.name for section in self.sections if section.name)
             raise EditError(f"there is no section {_shown(name)!r}; there are {known or 'none'}")

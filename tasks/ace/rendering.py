@@ -7,6 +7,7 @@ The reference shows counts in every line and puts new bullets into the middle (`
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from tasks.ace.bullets import Bullet, one_line
@@ -18,6 +19,7 @@ Rendering = Literal["append-only", "reference"]
 BEGIN, END = "<playbook>", "</playbook>"
 
 
+@lru_cache(maxsize=2**14)  # every prompt shows every bullet again
 def shown_line(bullet: Bullet) -> str:
     """Return a bullet as a model sees it: `[calc-00001] NPV discounts ...`."""
     return f"[{bullet.id}] {one_line(bullet.text)}".rstrip()
