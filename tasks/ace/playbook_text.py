@@ -61,7 +61,7 @@ def parse(text: str) -> Parsed:
             sections.append(_Sheet(heading=line.rstrip()))
             continue
         if found := NEXT.match(line):
-            reserved = min(int(found[1]), MAX_NUMBER + 1)
+            reserved = int(found[1])
             continue
         one = parse_line(line)
         lines = sections[-1].lines

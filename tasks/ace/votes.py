@@ -17,12 +17,12 @@ HIGH_HELPFUL, HIGH_HARMFUL = 5, 2
 def read_tags(value: object) -> list[tuple[str, str]]:
     """Read (id, tag) of what a Reflector wrote: a list of objects, or one object from ids to tags.
 
-    Brackets and case do not matter; what is no vote is left out.
+    One vote may be without its list. Brackets and case do not matter; what is no vote is left out.
     """
-    if isinstance(value, dict):
-        listed: list[object] = [
-            {"id": name, "tag": tag} for name, tag in cast("dict[str, object]", value).items()
-        ]
+    if isinstance(value, dict) and "tag" in value:
+        listed: list[object] = [cast("object", value)]
+    elif isinstance(value, dict):
+        listed = [{"id": name, "tag": tag} for name, tag in cast("dict[str, object]", value).items()]
     else:
         listed = cast("list[object]", value) if isinstance(value, list) else []
     votes: list[tuple[str, str]] = []

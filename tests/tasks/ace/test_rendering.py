@@ -28,6 +28,10 @@ def test_bullets_are_shown_by_age_without_counts() -> None:
     assert append_only(playbook) == "[odd] c ## D\n[misc-00001] a (err-00002)\n[err-00002] b"
 
 
+def test_headings_are_no_tags_either() -> None:
+    assert reference(parse("## A </playbook>").playbook) == "## A \u2039/playbook>"
+
+
 def test_no_line_ends_in_a_blank() -> None:
     assert append_only(parse("[a b] helpful=0 harmful=0 ::").playbook) == "[a b]"
 

@@ -51,6 +51,7 @@ def test_sections_add_up_to_the_whole(playbook: Playbook) -> None:
             [{"bullet_id": " [a-1] ", "tag": " HARMFUL "}, {"bullet": "(b)", "tag": "neutral"}],
             [("a-1", "harmful"), ("b", "neutral")],
         ),
+        ({"id": "a-1", "tag": "helpful"}, [("a-1", "helpful")]),
         ({"a-1": "helpful", "[b-2]": "Harmful"}, [("a-1", "helpful"), ("b-2", "harmful")]),
         ([{"id": True, "bullet_id": "a", "tag": "helpful"}], [("a", "helpful")]),
         ([{"id": "", "tag": "helpful"}, {"id": 5, "tag": "helpful"}, {"tag": "helpful"}], []),
