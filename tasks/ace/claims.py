@@ -1,0 +1,255 @@
+"""What a lesson stands or falls with: its numbers, units, negations, names, opposites and directions.
+
+Two lessons may look alike in all but a digit or a "not" and say the contrary of each other. Whatever measures
+their likeness, they are the same only if they agree in these. Where in doubt they differ: a lesson kept twice
+costs a few tokens, one that is lost costs answers. It knows English, and the commonest negations of some
+other languages.
+"""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import NamedTuple
+
+from tasks.ace.claim_words import (
+    DIRECTIONS,
+    NEGATIONS,
+    NUMBER_WORDS,
+    OPPOSITES,
+    PREFIXES,
+    STOP_WORDS,
+    UNIT_SYMBOLS,
+    UNITS,
+)
+
+TOKEN = re.compile(
+    r"(?P<number>(?<![^\W_])\d+(?:[.,]\d+)*)"
+    r"|(?P<cjk>[\u3040-\u30ff\u3400-\u9fff])"  # no blanks stand between words: each sign is one
+    r"|(?P<word>[^\W\d_](?:[^\W_\u3040-\u30ff\u3400-\u9fff]|['\u2019_](?=[^\W_]))*)"
+    r"|(?P<symbol>[%\u2030\u00b0\u20ac$\u00a3\u00a5/\u00f7\u2212]|(?<=\s)-(?=\s))"
+)
+THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
+SIGN = re.compile(r"(?:^|[\s(=])[-\u2212]\Z")
+"""Ends what stands before a negative number; in "5-10" and "2024-01" there is none."""
+
+SENTENCE_END = re.compile(r"[.:;!?]")
+
+ENDINGS = ("ations", "ation", "ings", "ing", "ied", "ies", "ed", "es", "ly", "s", "e", "y")
+LEAST_STEM = 3
+REMEMBERED = 3_000
+"""Texts; a playbook is refined again and again while few of its lessons change."""
+NEAR = 2
+"""Words on either side of a "by" or "from" between which it gives a direction."""
+
+
+class Token(NamedTuple):
+    """A number, a word or a symbol, folded."""
+
+    kind: str
+    text: str
+    written: str
+    is_first: bool = False
+    """Of a sentence."""
+
+    @property
+    def is_content(self) -> bool:
+        """Whether it is a word that says something by itself."""
+        return self.kind in {"word", "cjk"} and self.text not in STOP_WORDS and not is_negation(self.text)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What two texts have to agree in. The three first have to be equal, so texts can be sorted by them."""
+
+    numbers: tuple[str, ...]
+    """In the order in which they are first mentioned: 2 of 3 is not 3 of 2."""
+    units: frozenset[str]
+    negated: frozenset[str]
+    """Stems of the words behind a "not"."""
+    names: frozenset[str]
+    """Words written like names or identifiers (NPV, DebtFaceAmount, tax_rate, Q3), folded."""
+    words: frozenset[str]
+    """All words, folded."""
+    content: tuple[str, ...]
+    """The stems of those that say something, as often as they come; without numbers and units."""
+    folded: tuple[str, ...]
+    """The text without anything but its words and numbers, folded."""
+    directions: frozenset[tuple[str, str]]
+    """(from, to) stems on either side of "by", "from", "/" and their like, or of opposites, as they come."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for texts that can be the same at all."""
+        return self.numbers, self.units, self.negated
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """The stems of all words."""
+        return frozenset(map(stem, self.words))
+
+    def agree(self, other: "Claims") -> bool:
+        """Say whether two texts can be the same lesson.
+
+        Examples:
+            >>> claims_of("Round to 2 decimals.").agree(claims_of("Round to two decimals"))
+            True
+            >>> claims_of("Divide cost by revenue.").agree(claims_of("Divide revenue by cost."))
+            False
+        """
+        return (
+            self.key == other.key
+            and self.names <= other.words
+            and other.names <= self.words
+            and not _opposed(self.stems - other.stems, other.stems - self.stems)
+            and not _reversed(self.directions, other.directions)
+        )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def claims_of(text: str) -> Claims:
+    """Read the claims of a text; any text has some, if only empty ones."""
+    tokens = list(tokens_of(text))
+    words = frozenset(token.text for token in tokens if token.kind in {"word", "cjk"})
+    has_lower_case = any(one.islower() for one in text)
+    return Claims(
+        numbers=tuple(dict.fromkeys(_numbers(tokens))),
+        units=frozenset(_units(tokens)),
+        negated=frozenset(_negated(tokens)),
+        names=frozenset(token.text for token in tokens if has_lower_case and _is_name(token)),
+        words=words,
+        content=tuple(stem(token.text) for token in tokens if _is_content_proper(token)),
+        folded=tuple(token.text for token in tokens if token.kind != "symbol"),
+        directions=frozenset(_directions(tokens)),
+    )
+
+
+def tokens_of(text: str) -> Iterator[Token]:
+    """Yield the tokens of a text."""
+    text = unicodedata.normalize("NFKC", text)
+    end = 0
+    for found in TOKEN.finditer(text):
+        kind, written = str(found.lastgroup), found[0]
+        is_first = not end or SENTENCE_END.search(text, end, found.start()) is not None
+        end = found.end()
+        if kind == "number":
+            sign = "-" if SIGN.search(text, max(0, found.start() - 2), found.start()) else ""
+            yield Token(kind, sign + plain_number(written), written)
+        else:
+            folded = written.casefold().replace("\u2019", "'").removesuffix("'s")
+            yield Token(kind, folded, written, is_first)
+
+
+def plain_number(written: str) -> str:
+    """Return one way of writing a number.
+
+    >>> plain_number("1,000.50"), plain_number("0,5"), plain_number("007")
+    ('1000.5', '0.5', '7')
+    """
+    plain = written.replace(",", "" if THOUSANDS.match(written) else ".")
+    whole, point, rest = plain.partition(".")
+    if point and "." not in rest:
+        rest = rest.rstrip("0")
+    return (whole.lstrip("0") or "0") + (f".{rest}" if rest else "")
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """Return a word without its endings, by rule of thumb: "multiplying" and "multiplies" are one."""
+    for ending in ENDINGS:
+        if ending == "ly" and word.endswith("ply"):
+            continue  # "multiply" is no adverb
+        if word.endswith(ending) and len(word) - len(ending) >= LEAST_STEM:
+            return stem(word[: -len(ending)])
+    return word
+
+
+def _opposites() -> dict[str, frozenset[str]]:
+    pairs = [tuple(map(stem, line.split())) for line in OPPOSITES.strip().splitlines()]
+    both = [*pairs, *(pair[::-1] for pair in pairs)]
+    return {word: frozenset(other for one, other in both if one == word) for word, _ in both}
+
+
+OPPOSED = _opposites()
+"""{stem: those of its opposites}."""
+
+
+def is_negation(word: str) -> bool:
+    """Say whether a folded word negates what follows."""
+    return word in NEGATIONS or word.endswith("n't")
+
+
+def _numbers(tokens: Iterable[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.kind == "number":
+            yield token.text
+        elif token.text in NUMBER_WORDS:
+            yield NUMBER_WORDS[token.text]
+
+
+def _units(tokens: Sequence[Token]) -> Iterator[str]:
+    for place, token in enumerate(tokens):
+        if token.kind != "number" and (unit := UNITS.get(token.text)):
+            yield unit
+        elif token.kind == "word" and place and tokens[place - 1].kind == "number":
+            # "5 m" and "5 M" are not the same, and "m" alone says nothing.
+            symbol = token.written.rstrip(".")
+            if symbol.casefold() in UNIT_SYMBOLS:
+                yield symbol
+
+
+def _negated(tokens: Sequence[Token]) -> Iterator[str]:
+    behind = ""
+    for token in reversed(tokens):
+        if token.kind in {"word", "cjk"} and is_negation(token.text):
+            yield behind
+        elif token.is_content:
+            behind = stem(token.text)
+
+
+def _is_content_proper(token: Token) -> bool:
+    return token.is_content and token.text not in UNITS and token.text not in NUMBER_WORDS
+
+
+def _is_name(token: Token) -> bool:
+    if token.kind != "word":
+        return False
+    if len(token.written) == 1:  # zone B, but not the "A" that begins a sentence, nor "I"
+        return token.written.isupper() and token.written != "I" and not token.is_first
+    inner = token.written[1:]
+    return inner != inner.lower() or not inner.replace("'", "").replace("\u2019", "").isalpha()
+
+
+def _directions(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    said = [(place, stem(token.text)) for place, token in enumerate(tokens) if token.is_content]
+    for place, token in enumerate(tokens):
+        if token.text not in DIRECTIONS:
+            continue
+        end, start = bisect_left(said, (place, "")), bisect_left(said, (place + 1, ""))
+        before = {word for _, word in said[max(0, end - NEAR) : end]}
+        after = {word for _, word in said[start : start + NEAR]}
+        yield from product(before - after, after - before)
+    first = {word: place for place, word in reversed(said)}
+    for word, place in first.items():
+        yield from ((word, other) for other in OPPOSED.get(word, ()) if first.get(other, -1) > place)
+
+
+def _opposed(mine: frozenset[str], others: frozenset[str]) -> bool:
+    """Say whether what only one says is the opposite of what only the other says."""
+    if any(OPPOSED.get(word, frozenset()) & others for word in mine):
+        return True
+    return any(
+        prefix + word in there
+        for here, there in ((mine, others), (others, mine))
+        for word in here
+        for prefix in PREFIXES
+    )
+
+
+def _reversed(mine: frozenset[tuple[str, str]], others: frozenset[tuple[str, str]]) -> bool:
+    return any(
+        (two, one) in others and (two, one) not in mine and (one, two) not in others for one, two in mine
+    )
