@@ -8,7 +8,7 @@ One call goes once over a playbook: what the new texts are like, the next call s
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backends.base import Outcome
 from backends.messages import Message, Request, Response, SamplingParams
@@ -16,6 +16,7 @@ from tasks.ace.bullets import MAX_TEXT_CHARACTERS, likeness_key, one_line
 from tasks.ace.claims import claims_of
 from tasks.ace.deltas import MAX_SHOWN_CHARACTERS, Change
 from tasks.ace.duplicates import Group, groups
+from tasks.ace.merging import Merges
 from tasks.ace.playbook import EditError, Playbook, checked_text
 from tasks.ace.similarity import Similarity
 from tasks.ask import AskEach, nobody_answers
@@ -78,11 +79,9 @@ def refine(playbook: Playbook, similarity: Similarity, *, threshold: float | Non
         similarity: Tells which texts are alike: `Lexical()`, or `Embedded(embedder=LocalEmbedder())`.
         threshold: None for that of the similarity.
     """
-    changes: list[Change] = []
-    for group in groups(playbook, similarity, threshold=threshold):
-        playbook, change = merged_by_rule(playbook, group)
-        changes.append(change)
-    return Refined(playbook=playbook, changes=tuple(changes))
+    merges = Merges(playbook)
+    changes = [merge_by_rule(merges, group) for group in groups(playbook, similarity, threshold=threshold)]
+    return Refined(playbook=merges.playbook(), changes=tuple(changes))
 
 
 async def refine_by_curator(
@@ -107,19 +106,17 @@ async def refine_by_curator(
     Raises:
         BackendError: Nobody answers.
     """
-    changes: list[Change] = []
+    twins: list[Group] = []
     asked: list[Group] = []
     for group in groups(playbook, similarity, threshold=threshold):
-        if len({likeness_key(playbook.bullets[one].text) for one in group}) > 1:
-            asked.append(group)
-        else:
-            playbook, change = merged_by_rule(playbook, group)
-            changes.append(change)
-    if not asked:
-        return Refined(playbook=playbook, changes=tuple(changes))
-    outcomes = await ask([merge_request(playbook, group, curator) for group in asked], purpose=PURPOSE)
-    refined = merged_by_answers(playbook, asked, outcomes, read=read)
-    return replace(refined, changes=(*changes, *refined.changes))
+        texts = {likeness_key(playbook.bullets[one].text) for one in group}
+        (asked if len(texts) > 1 else twins).append(group)
+    requests = [merge_request(playbook, group, curator) for group in asked]
+    outcomes = await ask(requests, purpose=PURPOSE) if requests else []
+    merges = Merges(playbook)
+    changes = [merge_by_rule(merges, group) for group in twins]
+    apart = _merge_by_answers(merges, asked, outcomes, read, changes)
+    return Refined(playbook=merges.playbook(), changes=tuple(changes), kept_apart=tuple(apart))
 
 
 def merge_request(playbook: Playbook, group: Group, curator: Curator) -> Request:
@@ -147,23 +144,9 @@ def merged_by_answers(
         BackendError: Nobody answers.
         ValueError: There is not one outcome for each group.
     """
-    changes: list[Change] = []
-    apart: list[Group] = []
-    for group, outcome in zip(found, outcomes, strict=True):
-        if nobody_answers(outcome):
-            raise outcome
-        try:
-            content = merged_text([playbook.bullets[one].text for one in group], outcome, read)
-            if content is None:
-                apart.append(group)
-                continue
-            playbook, change = _merged(playbook, group, content, by=BY_CURATOR)
-        except EditError as error:
-            proposed = outcome.text if isinstance(outcome, Response) else ""
-            changes.append(_refused(playbook, group, str(error), proposed, by=BY_CURATOR))
-            playbook, change = merged_by_rule(playbook, group)
-        changes.append(change)
-    return Refined(playbook=playbook, changes=tuple(changes), kept_apart=tuple(apart))
+    merges, changes = Merges(playbook), list[Change]()
+    apart = _merge_by_answers(merges, found, outcomes, read, changes)
+    return Refined(playbook=merges.playbook(), changes=tuple(changes), kept_apart=tuple(apart))
 
 
 def merged_text(texts: Sequence[str], outcome: Outcome, read: Read) -> str | None:
@@ -191,31 +174,40 @@ def merged_text(texts: Sequence[str], outcome: Outcome, read: Read) -> str | Non
     return text
 
 
-def merged_by_rule(playbook: Playbook, group: Group) -> tuple[Playbook, Change]:
+def merge_by_rule(merges: Merges, group: Group) -> Change:
     """Make one bullet of a group: the oldest, with the text of the one of the highest net help.
 
     Of those with as much help it is the longest text, and of those as long the oldest one's.
     """
+    playbook = merges.before
     # The first of several that are as good is the oldest.
     best = max(group, key=lambda one: (playbook.counts[one].net, len(playbook.bullets[one].text)))
     text = playbook.bullets[best].text
     try:
-        return _merged(playbook, group, text, by=BY_RULE)
+        return merges.merge(group, text, by=BY_RULE)
     except EditError as error:
-        return playbook, _refused(playbook, group, str(error), text, by=BY_RULE)
+        return _refused(playbook, group, str(error), text, by=BY_RULE)
 
 
-def _merged(playbook: Playbook, group: Group, text: str, *, by: str) -> tuple[Playbook, Change]:
-    after = playbook.merge(group, text)
-    kept = group[0]
-    return after, Change(
-        type="MERGE",
-        bullet_id=kept,
-        text=after.bullets[kept].text,
-        section=after.section_names[kept],
-        replaced=_members(playbook, group),
-        by=by,
-    )
+def _merge_by_answers(
+    merges: Merges, found: Sequence[Group], outcomes: Sequence[Outcome], read: Read, changes: list[Change]
+) -> list[Group]:
+    """Merge groups and say so in `changes`; return those that are kept apart."""
+    apart: list[Group] = []
+    for group, outcome in zip(found, outcomes, strict=True):
+        if nobody_answers(outcome):
+            raise outcome
+        try:
+            content = merged_text([merges.before.bullets[one].text for one in group], outcome, read)
+            if content is None:
+                apart.append(group)
+            else:
+                changes.append(merges.merge(group, content, by=BY_CURATOR))
+        except EditError as error:
+            proposed = outcome.text if isinstance(outcome, Response) else ""
+            changes.append(_refused(merges.before, group, str(error), proposed, by=BY_CURATOR))
+            changes.append(merge_by_rule(merges, group))
+    return apart
 
 
 def _refused(playbook: Playbook, group: Group, why: str, proposed: str, *, by: str) -> Change:
@@ -224,14 +216,10 @@ def _refused(playbook: Playbook, group: Group, why: str, proposed: str, *, by: s
         bullet_id=group[0],
         text=one_line(proposed[: 2 * MAX_SHOWN_CHARACTERS])[:MAX_SHOWN_CHARACTERS],
         section=playbook.section_names[group[0]],
-        replaced=_members(playbook, group),
+        replaced=tuple((one, playbook.bullets[one].text) for one in group),
         refused=why,
         by=by,
     )
-
-
-def _members(playbook: Playbook, group: Group) -> tuple[tuple[str, str], ...]:
-    return tuple((one, playbook.bullets[one].text) for one in group)
 
 
 def _require_numbers(text: str, texts: Sequence[str]) -> None:
