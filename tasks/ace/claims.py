@@ -54,11 +54,9 @@ class Token(NamedTuple):
     written: str
     is_first: bool = False
     """Of a sentence."""
-
-    @property
-    def is_content(self) -> bool:
-        """Whether it is a word that says something by itself."""
-        return self.kind in {"word", "cjk"} and self.text not in STOP_WORDS and not is_negation(self.text)
+    negates: bool = False
+    is_content: bool = False
+    """Whether it is a word that says something by itself."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,11 @@ def claims_of(text: str) -> Claims:
         negated=frozenset(_negated(tokens)),
         names=frozenset(token.text for token in tokens if has_lower_case and _is_name(token)),
         words=words,
-        content=tuple(stem(token.text) for token in tokens if _is_content_proper(token)),
+        content=tuple(
+            stem(token.text)
+            for token in tokens
+            if token.is_content and token.text not in UNITS and token.text not in NUMBER_WORDS
+        ),
         folded=tuple(token.text for token in tokens if token.kind != "symbol"),
         directions=frozenset(_directions(tokens)),
     )
@@ -140,7 +142,9 @@ def tokens_of(text: str) -> Iterator[Token]:
             yield Token(kind, sign + plain_number(written), written)
         else:
             folded = written.casefold().replace("\u2019", "'").removesuffix("'s")
-            yield Token(kind, folded, written, is_first)
+            negates = folded in NEGATIONS or folded.endswith("n't")
+            is_content = kind != "symbol" and not negates and folded not in STOP_WORDS
+            yield Token(kind, folded, written, is_first, negates, is_content)
 
 
 def plain_number(written: str) -> str:
@@ -177,11 +181,6 @@ OPPOSED = _opposites()
 """{stem: those of its opposites}."""
 
 
-def is_negation(word: str) -> bool:
-    """Say whether a folded word negates what follows."""
-    return word in NEGATIONS or word.endswith("n't")
-
-
 def _numbers(tokens: Iterable[Token]) -> Iterator[str]:
     for token in tokens:
         if token.kind == "number":
@@ -204,14 +203,10 @@ def _units(tokens: Sequence[Token]) -> Iterator[str]:
 def _negated(tokens: Sequence[Token]) -> Iterator[str]:
     behind = ""
     for token in reversed(tokens):
-        if token.kind in {"word", "cjk"} and is_negation(token.text):
+        if token.negates:
             yield behind
         elif token.is_content:
             behind = stem(token.text)
-
-
-def _is_content_proper(token: Token) -> bool:
-    return token.is_content and token.text not in UNITS and token.text not in NUMBER_WORDS
 
 
 def _is_name(token: Token) -> bool:
