@@ -40,6 +40,8 @@ SENTENCE_END = re.compile(r"[.:;!?]")
 
 ENDINGS = ("ations", "ation", "ings", "ing", "ied", "ies", "ed", "es", "ly", "s", "e", "y")
 LEAST_STEM = 3
+MOST_ENDINGS = 3
+"""Of one word; a word without end would lose them one by one for ever."""
 REMEMBERED = 3_000
 """Texts; a playbook is refined again and again while few of its lessons change."""
 NEAR = 2
@@ -163,11 +165,12 @@ def plain_number(written: str) -> str:
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """Return a word without its endings, by rule of thumb: "multiplying" and "multiplies" are one."""
-    for ending in ENDINGS:
+    for _ in range(MOST_ENDINGS):
+        fitting = (one for one in ENDINGS if word.endswith(one) and len(word) - len(one) >= LEAST_STEM)
+        ending = next(fitting, "")
         if ending == "ly" and word.endswith("ply"):
-            continue  # "multiply" is no adverb
-        if word.endswith(ending) and len(word) - len(ending) >= LEAST_STEM:
-            return stem(word[: -len(ending)])
+            ending = "y"  # "multiply" is no adverb
+        word = word.removesuffix(ending)
     return word
 
 

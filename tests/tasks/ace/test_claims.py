@@ -76,6 +76,13 @@ def test_a_minus_between_digits_is_no_sign() -> None:
 def test_endings_do_not_count() -> None:
     words = ("multiply", "multiplies", "multiplied", "multiplying")
     assert {stem(one) for one in words} == {"multipl"}
+    assert {stem(one) for one in ("percentages", "percentage")} == {"percentag"}
+    assert {stem(one) for one in ("use", "uses")} == {"use"}
+
+
+def test_a_word_of_nothing_but_endings_is_read() -> None:
+    for word in ("s", "ing", "ations", "e"):
+        assert claims_of(word * 2000).agree(claims_of(word * 2000))
 
 
 @given(st.one_of(texts(), st.text(max_size=60)))
