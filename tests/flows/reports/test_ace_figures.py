@@ -80,6 +80,8 @@ def test_a_run_that_has_not_begun_says_so() -> None:
     alone = growth_figure([], [asked, replace(asked, split="test", total=0)], bullets=[3])
     assert "validation, with 95 % interval" in texts(alone)
     assert "test, with 95 % interval" not in texts(alone)
+    begun = growth_figure([step(1, 1)], [replace(asked, split="test", total=0)], bullets=[3, 4])
+    assert "Bullets: 3 to 4. Tokens: 5 at the end.<" in begun
 
 
 def test_shares_of_train_rows_are_taken_over_enough_rows() -> None:
