@@ -251,6 +251,16 @@ def test_equal_pages_are_equal_bytes() -> None:
     assert list(pieces(made_up_run().page)) == list(pieces(made_up_run().page))
 
 
+def test_every_colour_of_the_figures_follows_the_page() -> None:
+    """A mark that is used again is a copy without parents in the browser: a rule may not name any."""
+    html = render(made_up_run().page)
+    figures = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    colours = set(re.findall(r' (fill|stroke)="(#[^"]*)"', figures))
+    assert len(colours) > 4
+    rules = re.findall(r'(?:^|[},]) *\[(fill|stroke)="(#[^"]*)"\](?=[ ,])', STYLE, re.MULTILINE)
+    assert colours <= set(rules)
+
+
 @pytest.mark.parametrize("theme", themes(STYLE), ids=["light", "dark"])
 def test_contrast_is_enough_for_text_on_every_ground(theme: dict[str, str]) -> None:
     assert len(themes(STYLE)) == 2
