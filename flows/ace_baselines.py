@@ -1,4 +1,4 @@
-"""What a learnt playbook is compared with on the test rows: nothing, examples, a cheat-sheet, other prompts."""
+"""What a learnt playbook is compared with on test rows: nothing, examples, a cheat-sheet, other prompts."""
 
 from flows.ace_parameters import AceParameters
 from flows.ace_results import Method
@@ -28,9 +28,8 @@ class Baselines:
         """Evaluate them, one after the other."""
         wanted, methods = self._parameters.baselines, list[Method]()
         if NO_PLAYBOOK in wanted:
-            methods.append(
-                await self._method(NO_PLAYBOOK, "the question alone", self._session.asking(Playbook()))
-            )
+            alone = self._session.asking(Playbook())
+            methods.append(await self._method(NO_PLAYBOOK, "the question alone", alone))
         if EXAMPLES in wanted:
             methods.append(await self._with_examples())
         if SHEET in wanted:
@@ -74,7 +73,9 @@ class Baselines:
         assert self._source.compared  # noqa: S101 - asked before
         task, rows = self._source.compared
         asking = self._session.asking(Playbook(), task)
-        evaluation = await self._session.evaluate(asking, rows, name=task.name, purpose="test")
+        evaluation = await self._session.evaluate(
+            asking, rows, name=task.name, purpose="test", checker=task.checker
+        )
         return Method(
             name=f"no playbook, {task.name}", note="the same rows", evaluation=evaluation, part=task.name
         )

@@ -35,9 +35,8 @@ class RoleCosts:
         self._roles: dict[str, Role] = {}
 
     def add(self, role: Role) -> Role:
-        """Have a role's costs told apart by its name; return it."""
-        self._roles[role.name] = role
-        return role
+        """Have a role's costs told apart by its name; return the one that has that name."""
+        return self._roles.setdefault(role.name, role)
 
     async def ended(self) -> None:
         """Write what was spent since."""

@@ -1,4 +1,4 @@
-"""What people see while a playbook is learnt: a bar, each delta with its diff, growth as a table and a figure."""
+"""What people see while a playbook is learnt: a bar, each delta as a diff, its growth as table and figure."""
 
 import base64
 from collections.abc import Sequence
@@ -83,25 +83,24 @@ def growth_table(
 def delta_markdown(step: Step) -> str:
     """Describe a step: its rows, a diff of the playbook, and what was refused."""
     runs, changes = step.learned.questions, step.learned.changes
-    right, corrected = (
-        sum(run.is_right_at_first for run in runs),
-        sum(run.is_right_at_last and not run.is_right_at_first for run in runs),
-    )
+    right = sum(run.is_right_at_first for run in runs)
+    corrected = sum(run.is_right_at_last for run in runs) - right
     applied = [change for change in changes if change.refused is None]
     refused = [change for change in changes if change.refused is not None]
     diff = "\n".join(line for change in applied for line in _diff(change)) or "  (nothing)"
     fence = "`" * (_longest_run_of_ticks(diff) + 3)
+    told = (
+        f"{len(runs)} rows: {right} right at first, {corrected} corrected; "
+        f"{len(step.learned.playbook)} bullets, {len(step.learned.votes)} votes"
+    )
     lines = [
         f"# Step {step.number}, epoch {step.epoch}",
-        f"{len(runs)} rows: {right} right at first, {corrected} corrected; "
-        f"{len(step.learned.playbook)} bullets, {len(step.learned.votes)} votes",
+        told,
         f"{fence}diff\n{diff}\n{fence}",
     ]
     if refused:
-        lines.append("Refused:")
-        lines.append(
-            "\n".join(f"* {_code(f'{one.type}: {one.text}')}: {_code(one.refused or '')}" for one in refused)
-        )
+        listed = [f"* {_code(f'{one.type}: {one.text}')}: {_code(one.refused or '')}" for one in refused]
+        lines += ["Refused:", "\n".join(listed)]
     return "\n\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from tasks.ace.learning import Learner
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import to_text
 from tasks.ace.roles import Role
-from tasks.ace.values import AceTask, Row
+from tasks.ace.values import AceTask, Checker, Row
 from tasks.ask import Stop
 from tasks.whole_files import write_whole
 
@@ -96,10 +96,19 @@ class Session:
             structured=parameters.structured_output,
         )
 
-    async def evaluate(self, asking: Asking, rows: Sequence[Row], *, name: str, purpose: str) -> Evaluation:
+    async def evaluate(
+        self,
+        asking: Asking,
+        rows: Sequence[Row],
+        *,
+        name: str,
+        purpose: str,
+        checker: Checker | None = None,
+    ) -> Evaluation:
         """Evaluate on rows, as a part of the run with its own costs."""
         role = self.costs.add(self.roles.evaluating(name))
-        evaluation = await evaluate(rows, asking, role, self.source.task.checker, purpose=purpose)
+        checker = checker or self.source.task.checker
+        evaluation = await evaluate(rows, asking, role, checker, purpose=purpose)
         await self.costs.ended()
         return evaluation
 

@@ -147,10 +147,18 @@ def read_reflected(text: str, shown: Collection[str]) -> Reflected | None:
 
 
 def read_operations(text: str) -> list[object] | None:
-    """Return the operations of a Curator's answer, each still to be checked; None if there is no list."""
+    """Return the operations of a Curator's answer, each still to be checked; None if there is no list.
+
+    Of a list that was cut off, those that are complete.
+    """
+    text = without_thoughts(text)
     value = read_object(text, key="operations").get("operations")
     if value is None:
-        value = json_after(without_thoughts(text), "operations")
+        value = json_after(text, "operations")
+    if value is None and '"operations"' in text:
+        values, _ = json_values(text[text.rindex('"operations"') :])
+        whole = [cast("dict[str, object]", one) for one in values if isinstance(one, dict)]
+        value = [one for one in whole if "type" in one] or None
     return cast("list[object]", value) if isinstance(value, list) else None
 
 

@@ -7,6 +7,7 @@ seen in its length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.ace.answers import Fields
 from tasks.ace.generating import Asking
@@ -64,7 +65,7 @@ class CheatSheet:
         attempts = [(question, one, said) for (question, one), said in zip(answered, judged, strict=True)]
         asked = Asked(
             messages=sheet_messages(self.task, sheet, attempts, characters=self.max_characters),
-            json_schema=sheet_schema(self.max_characters) if self.structured else None,
+            schema=partial(sheet_schema, self.max_characters) if self.structured else None,
         )
         [written] = await self.curator.ask([asked], self._read, purpose=name)
         return sheet if written.value is None else written.value

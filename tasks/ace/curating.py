@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.ace.answers import MAX_OPERATIONS, Reflected, read_operations
 from tasks.ace.deltas import Change, apply
@@ -84,10 +85,10 @@ class Curation:
         shown = in_tags(RENDERINGS[self.rendering](playbook))
         live = [bullet.id for bullet in playbook.by_age]
         sections = [section.name for section in playbook.sections if section.name]
-        schema = curator_schema(live, sections, max_operations=self.max_operations)
+        schema = partial(curator_schema, live, sections, max_operations=self.max_operations)
         return Asked(
             messages=curator_messages(self.task, shown, playbook, reviews, room=room),
-            json_schema=schema if self.structured else None,
+            schema=schema if self.structured else None,
         )
 
 

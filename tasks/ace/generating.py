@@ -3,6 +3,8 @@
 So an evaluation with a playbook that was learnt with asks what was asked before; the store answers it.
 """
 
+from functools import cache, partial
+
 from tasks.ace.answers import Generated, Reflected, read_generated
 from tasks.ace.playbook import Playbook
 from tasks.ace.prompts import generator_messages
@@ -36,12 +38,12 @@ class Asking:
         self._task = task
         self._live = frozenset(live)
         self._shown = in_tags(RENDERINGS[rendering](playbook)) if instead is None else instead
-        self._schema = generator_schema(live) if structured else None
+        self._schema = cache(partial(generator_schema, live)) if structured else None
 
     def asked(self, question: Question, review: Reflected | None = None) -> Asked:
         """Put a question, once more where an earlier answer was reviewed."""
         messages = generator_messages(self._task, self._shown, question, review=review)
-        return Asked(messages=messages, json_schema=self._schema)
+        return Asked(messages=messages, schema=self._schema)
 
     def read(self, _: int, text: str) -> Generated:
         """Read an answer."""

@@ -82,7 +82,7 @@ class SelfJudge:
         asked = [
             Asked(
                 messages=check_messages(self.task, question, text),
-                json_schema=check_schema() if self.structured else None,
+                schema=check_schema if self.structured else None,
             )
             for question, text in readable
         ]

@@ -9,6 +9,7 @@ on the order in which answers arrive: votes are added up, edits are applied in t
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.ace.answers import read_reflected
 from tasks.ace.attempts import EARLY, Attempt, QuestionRun, votes_of
@@ -152,7 +153,7 @@ class Learner:
             messages=reflector_messages(
                 self.task, excerpt(playbook, shown), run.question, run.last.generated, run.last.feedback
             ),
-            json_schema=reflector_schema(shown) if self.curation.structured else None,
+            schema=partial(reflector_schema, shown) if self.curation.structured else None,
         )
 
     def _close(self, runs: Sequence[QuestionRun], *, is_last: bool) -> None:

@@ -57,7 +57,8 @@ class Asked:
     """One question to a role."""
 
     messages: tuple[Message, ...]
-    json_schema: str | None = None
+    schema: Callable[[int], str] | None = None
+    """Makes a JSON Schema for answers of so many tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +138,7 @@ class Role:
                 revision=tier.revision,
                 messages=one.messages,
                 sampling=tier.sampling,
-                json_schema=one.json_schema,
+                json_schema=one.schema(tier.sampling.max_tokens) if one.schema else None,
                 logprobs=1 if wants_confidence else None,
             )
             for one in questions

@@ -14,35 +14,51 @@ JsonSchema = dict[str, object]
 
 MAX_REASONING, MAX_LESSON, MAX_ANSWER = 1_500, 600, 400
 """Characters."""
+LEAST_TEXT = 40
+"""Characters that any text may have, however short answers are to be."""
 MAX_CITED = 16
 """Bullets that one answer cites, and that one Reflector judges."""
 
 
-def generator_schema(live: Sequence[str]) -> str:
-    """Return the schema of a Generator's answer."""
+def generator_schema(live: Sequence[str], max_tokens: int) -> str:
+    """Return the schema of a Generator's answer.
+
+    Args:
+        live: Ids of the bullets that there are.
+        max_tokens: Of the answer; texts are bounded so that what comes last is reached.
+    """
     cited: JsonSchema = {"bullet_ids": _ids(live)} if live else {}
-    return _json({"reasoning": _text(MAX_REASONING), **cited, "final_answer": _text(MAX_ANSWER)})
+    return _json(
+        {
+            "reasoning": _text(MAX_REASONING, max_tokens, share=2.0),
+            **cited,
+            "final_answer": _text(MAX_ANSWER, max_tokens, share=0.5),
+        }
+    )
 
 
-def reflector_schema(shown: Sequence[str]) -> str:
+def reflector_schema(shown: Sequence[str], max_tokens: int) -> str:
     """Return the schema of a Reflector's answer; it votes on the bullets that it is shown."""
     vote = _object({"id": {"enum": list(shown)}, "tag": {"enum": list(TAGS)}})
     votes: JsonSchema = {"type": "array", "items": vote, "maxItems": len(shown)}
+    lesson = _text(MAX_LESSON, max_tokens, share=0.5)
     return _json(
         {
-            "reasoning": _text(MAX_REASONING),
-            "error_identification": _text(MAX_LESSON),
-            "root_cause_analysis": _text(MAX_LESSON),
-            "correct_approach": _text(MAX_LESSON),
-            "key_insight": _text(MAX_LESSON),
+            "reasoning": _text(MAX_REASONING, max_tokens, share=0.8),
+            "error_identification": lesson,
+            "root_cause_analysis": lesson,
+            "correct_approach": lesson,
+            "key_insight": lesson,
             **({"bullet_tags": votes} if shown else {}),
         }
     )
 
 
-def curator_schema(live: Sequence[str], sections: Collection[str], *, max_operations: int) -> str:
-    """Return the schema of a Curator's answer."""
-    content = _text(MAX_LESSON, least=1)
+def curator_schema(
+    live: Sequence[str], sections: Collection[str], max_tokens: int, *, max_operations: int
+) -> str:
+    """Return the schema of a Curator's answer. One that is cut off has complete operations before the cut."""
+    content = _text(MAX_LESSON, max_tokens, share=1.0, least=1)
     kinds: list[JsonSchema] = [_operation("ADD", section={"enum": list(sections)}, content=content)]
     if live:
         one: JsonSchema = {"enum": list(live)}
@@ -55,17 +71,19 @@ def curator_schema(live: Sequence[str], sections: Collection[str], *, max_operat
         "items": {"anyOf": kinds},
         "maxItems": min(max_operations, MAX_OPERATIONS),
     }
-    return _json({"reasoning": _text(MAX_REASONING), "operations": operations})
+    reasoning = _text(MAX_REASONING, max_tokens, share=0.8)
+    return _json({"reasoning": reasoning, "operations": operations})
 
 
-def check_schema() -> str:
+def check_schema(max_tokens: int) -> str:
     """Return the schema of a model's check of its own answer."""
-    return _json({"reasoning": _text(MAX_REASONING), "is_right": {"type": "boolean"}})
+    reasoning = _text(MAX_REASONING, max_tokens, share=2.0)
+    return _json({"reasoning": reasoning, "is_right": {"type": "boolean"}})
 
 
-def sheet_schema(max_characters: int) -> str:
+def sheet_schema(max_characters: int, max_tokens: int) -> str:
     """Return the schema of a cheat-sheet that was written anew."""
-    return _json({"cheat_sheet": _text(max_characters)})
+    return _json({"cheat_sheet": _text(max_characters, max_tokens, share=2.5)})
 
 
 def _operation(kind: str, **fields: JsonSchema) -> JsonSchema:
@@ -76,8 +94,16 @@ def _ids(live: Sequence[str]) -> JsonSchema:
     return {"type": "array", "items": {"enum": list(live)}, "maxItems": min(MAX_CITED, len(live))}
 
 
-def _text(most: int, *, least: int = 0) -> JsonSchema:
-    return {"type": "string", "minLength": least, "maxLength": most}
+def _text(most: int, max_tokens: int, *, share: float, least: int = 0) -> JsonSchema:
+    """Bound a text by what it may take of an answer: so many characters a token of the whole answer.
+
+    A token has some four characters, so shares that add up to 3 leave room for what is around the texts.
+    """
+    return {
+        "type": "string",
+        "minLength": least,
+        "maxLength": min(most, max(LEAST_TEXT, int(share * max_tokens))),
+    }
 
 
 def _object(properties: JsonSchema) -> JsonSchema:

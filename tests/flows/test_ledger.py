@@ -186,9 +186,7 @@ async def test_sums_are_over_all_runs_and_prompts_those_of_one(path: Path) -> No
         "test zero-shot": Cost(sent=2, requests=2, input_tokens=10, tokens_computed=8, output_tokens=2),
     }
     assert tokens_by_step(rows) == {(2, 0): 16}
-    costs = {
-        "sent": 4, "requests": 2, "input_tokens": 20, "tokens_computed": 16, "output_tokens": 4
-    }
+    costs = {"sent": 4, "requests": 2, "input_tokens": 20, "tokens_computed": 16, "output_tokens": 4}
     assert summed_up({"search": 6, "test nothing": 3}, rows) == [
         {"part": "search", "prompts": 6, **costs},
         {"part": "test nothing", "prompts": 3, **dict.fromkeys(costs, 0)},

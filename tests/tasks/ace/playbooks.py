@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from collections.abc import Mapping
-
 from hypothesis import strategies as st
 
 from tasks.ace.deltas import apply

@@ -48,14 +48,14 @@ class Strict:
         sections = [section.name for section in self.playbook.sections]
         text = self._ask(
             curator_messages(self.task, self._shown(), self.playbook, [(row.question, review)]),
-            curator_schema(self._live(), sections, max_operations=16),
+            curator_schema(self._live(), sections, 100, max_operations=16),
         )
         self.playbook, _ = apply(self.playbook, read_operations(text) or [], step=step)
 
     def _generate(self, row: Row, review: Reflected | None) -> Generated:
         text = self._ask(
             generator_messages(self.task, self._shown(), row.question, review=review),
-            generator_schema(self._live()),
+            generator_schema(self._live(), 100),
         )
         return read_generated(text, self._live())
 
@@ -65,7 +65,7 @@ class Strict:
         feedback = Feedback(is_ok=is_right, text=f"{begins}: {row.target}")
         excerpt = "\n".join(line for name, line in self._lines().items() if name in cited)
         messages = reflector_messages(self.task, excerpt, row.question, generated, feedback)
-        return read_reflected(self._ask(messages, reflector_schema(cited)), cited)
+        return read_reflected(self._ask(messages, reflector_schema(cited, 100)), cited)
 
     def _lines(self) -> dict[str, str]:
         return {bullet.id: f"[{bullet.id}] {bullet.text}" for bullet in self.playbook.by_age}
