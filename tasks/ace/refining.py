@@ -18,17 +18,21 @@ from tasks.ace.deltas import MAX_SHOWN_CHARACTERS, Change
 from tasks.ace.duplicates import Group, groups
 from tasks.ace.merging import Merges
 from tasks.ace.playbook import EditError, Playbook, checked_text
+from tasks.ace.schemas import MAX_LESSON
 from tasks.ace.similarity import Similarity
 from tasks.ask import AskEach, nobody_answers
 
 BY_RULE, BY_CURATOR = "duplicate", "curator"
 
-PURPOSE = "ace: merge duplicates"
+PURPOSE = "merge duplicates"
 
 SCHEMA = json.dumps(
     {
         "type": "object",
-        "properties": {"same": {"type": "boolean"}, "content": {"type": "string"}},
+        "properties": {
+            "same": {"type": "boolean"},
+            "content": {"type": "string", "maxLength": MAX_LESSON},
+        },
         "required": ["same", "content"],
         "additionalProperties": False,
     }

@@ -98,9 +98,8 @@ def test_answers_are_one_line_of_a_bounded_length(written: str, read: str | None
 
 
 def test_of_operations_that_were_cut_off_the_complete_ones_are_kept() -> None:
-    whole = json.dumps(
-        {"reasoning": "{", "operations": [{"type": "ADD", "content": "a"}, {"type": "REMOVE"}]}
-    )
+    operations = [{"type": "ADD", "content": "a"}, {"type": "REMOVE"}]
+    whole = json.dumps({"reasoning": "{", "operations": operations})
     assert read_operations(whole[:-10]) == [{"type": "ADD", "content": "a"}]
     assert read_operations('{"reasoning": "long", "operations": [') is None
 
