@@ -109,8 +109,8 @@ class AceResult:
             found.append("There were no validation rows: the test is with the last playbook, good or bad.")
         elif self.flow == "ace" and self.steps and not self.best_step:
             found.append(
-                "No playbook did better on the validation rows than the one that learning began with; that one "
-                "is tested."
+                "No playbook did better on the validation rows than the one that learning began with; it is "
+                "the one that is tested."
             )
         found += self._of_answers()
         applied, proposed = self.proposed()

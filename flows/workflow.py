@@ -13,12 +13,15 @@ from pydantic import BaseModel
 from backends.errors import BackendError
 from backends.prices import PricesError
 from backends.registry import ModelNameError, NotInstalledError
+from flows.ace_source import RowsError
 from flows.answering import RunStoppedError
 from flows.batch_results import TooManyFailedError
 from flows.deployment_defaults import deployment_defaults, laid_over
 from flows.extraction_results import TooManyFailedDocumentsError
 from flows.run_parameters import ParametersError, checked
 from flows.told import UNDERSTOOD
+from tasks.ace.playbook_json import PlaybookFileError
+from tasks.ace.spec import TaskError
 from tasks.batch.rows import InputError
 from tasks.extraction.chat_template import TokenizerError
 from tasks.extraction.sources import DocumentsError
@@ -40,8 +43,11 @@ TOLD = (
     ModelNameError,
     NotInstalledError,
     ParametersError,
+    PlaybookFileError,
     PricesError,
+    RowsError,
     RunStoppedError,
+    TaskError,
     TokenizerError,
     TooManyFailedDocumentsError,
     TooManyFailedError,
