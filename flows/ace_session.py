@@ -24,6 +24,7 @@ from tasks.ace.evaluation import Evaluation, evaluate
 from tasks.ace.generating import Asking
 from tasks.ace.judging import EnvironmentJudge, Judge, LabelJudge, SelfJudge
 from tasks.ace.learning import Learner
+from tasks.ace.made_up import make_up_answer
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import to_text
 from tasks.ace.roles import Role
@@ -184,6 +185,8 @@ async def open_session(
     for role in (roles.generator, roles.reflector, roles.curator):
         costs.add(role)
     run.on_spent(costs.ledger.note)
+    if run.estimator:
+        run.estimator.make_up = make_up_answer
     progress = AceProgress(total=total)
     for generator in (run.generator, *run.others.values()):
         generator.watch = progress.watch

@@ -34,10 +34,12 @@ class Estimator:
 
     Args:
         asked: Finds labels, which sends no prompt.
+        make_up: Makes answers up, where an algorithm needs some that it can read.
         count_tokens: The model's tokenizer, its chat template included, where it is at hand.
     """
 
     asked: Backend
+    make_up: Callable[[Request], Response] = field(default_factory=lambda: made_up)
     count_tokens: Callable[[Request], Awaitable[int]] | None = None
     usage: Usage = field(default_factory=Usage)
     computed_tokens: int = 0
@@ -66,7 +68,7 @@ class Estimator:
             self.computed_tokens += tokens - int(shared // BLOCK_TOKENS) * BLOCK_TOKENS
             before = text
         self.usage += usage
-        outcomes = tuple((place, made_up(request)) for place, request in enumerate(requests))
+        outcomes = tuple((place, self.make_up(request)) for place, request in enumerate(requests))
         yield Arrival(outcomes=outcomes, usage=usage, requests_sent=0)
 
     async def find_labels(self, model: str, texts: Sequence[str]) -> tuple[Label, ...]:
