@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flows import cache_cli, run_cli
+from flows.ace_parameters import AceOnlineParameters, AceParameters
 from flows.batch_parameters import BatchParameters
 from flows.extraction_parameters import ExtractionParameters
 from flows.parameters import ICMParameters
@@ -26,7 +27,14 @@ FLOWS: dict[str, type[RunParameters]] = {
     "nightly": ICMParameters,
     "batch": BatchParameters,
     "extraction": ExtractionParameters,
+    "ace": AceParameters,
+    "ace-online": AceOnlineParameters,
 }
+
+
+def flow_of(deployment: dict[str, Any]) -> str:
+    """Return the name of the flow, which is that of its function."""
+    return str(deployment["entrypoint"].rsplit(".", 1)[1]).replace("_", "-")
 
 
 def test_every_make_command_is_there() -> None:
@@ -51,13 +59,13 @@ def test_every_cache_command_is_there() -> None:
 
 
 def test_every_deployment_is_there() -> None:
-    named = set(re.findall(r"`((?:icm|batch|extraction|nightly)/[a-z-]+)`", README))
-    assert named == {f"{each['entrypoint'].rsplit('.', 1)[1]}/{each['name']}" for each in DEPLOYMENTS}
+    named = set(re.findall(r"`((?:icm|batch|extraction|ace|ace-online|nightly)/[a-z-]+)`", README))
+    assert named == {f"{flow_of(each)}/{each['name']}" for each in DEPLOYMENTS}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each["name"])
 def test_the_parameters_of_a_deployment_are_valid(deployment: dict[str, Any]) -> None:
-    kind = FLOWS[deployment["entrypoint"].rsplit(".", 1)[1]]
+    kind = FLOWS[flow_of(deployment)]
     kind.model_validate(deployment["parameters"]["parameters"])
 
 
@@ -70,7 +78,7 @@ def test_parameters_that_are_shown_are_valid() -> None:
 
 def test_every_parameter_in_the_table_is_one() -> None:
     tables = re.findall(r"\| parameter \| default \| \|\n\|.*\n((?:\|.*\n)+)", README)
-    for table, kind in zip(tables, (ICMParameters, ExtractionParameters), strict=True):
+    for table, kind in zip(tables, (ICMParameters, ExtractionParameters, AceParameters), strict=True):
         named = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
         assert len(named) > 8
         assert set(named) <= set(kind.model_fields)
