@@ -101,7 +101,7 @@ class AceBase(RunParameters):
     structured_output: bool = Field(
         default=True, description="Have the server follow schemas; False for servers that cannot"
     )
-    max_output_tokens: int = Field(default=1024, ge=1, description="Of each answer")
+    max_output_tokens: int = Field(default=2048, ge=1, description="Of each answer")
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=42, ge=0)

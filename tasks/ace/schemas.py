@@ -12,7 +12,7 @@ from tasks.ace.votes import TAGS
 
 JsonSchema = dict[str, object]
 
-MAX_REASONING, MAX_LESSON, MAX_ANSWER = 1_500, 600, 400
+MAX_REASONING, MAX_LESSON, MAX_ANSWER = 4_000, 600, 400
 """Characters."""
 LEAST_TEXT = 40
 """Characters that any text may have, however short answers are to be."""

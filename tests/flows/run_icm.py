@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from prefect.client.schemas.objects import State
 
+from flows.ace import ace
+from flows.ace_online import ace_online
 from flows.batch import batch
 from flows.extraction import extraction
 from flows.icm import icm
@@ -22,6 +24,8 @@ FLOWS: Mapping[str, Callable[..., object]] = {
     "batch": batch,
     "extraction": extraction,
     "nightly": nightly,
+    "ace": ace,
+    "ace-online": ace_online,
 }
 
 
