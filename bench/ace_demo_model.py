@@ -1,4 +1,4 @@
-"""The made-up learner over the demo task: it knows what everybody knows, and the rest when a lesson says so."""
+"""The made-up learner over the demo task: it knows what everybody knows, and learns the rest from lessons."""
 
 from collections.abc import Mapping, Sequence
 

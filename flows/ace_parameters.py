@@ -8,6 +8,7 @@ from backends.messages import SamplingParams
 from backends.registry import parse_model
 from flows.run_parameters import RunParameters
 from tasks.ace.attempts import EARLY
+from tasks.ace.learning import Lessons
 from tasks.ace.rendering import Rendering
 
 EarlyStop = Literal["repeated answer", "no new lesson"]
@@ -63,6 +64,11 @@ class AceBase(RunParameters):
     early_stopping: list[EarlyStop] = Field(
         default=["repeated answer", "no new lesson"],
         description="What ends a row's rounds besides a right answer",
+    )
+    lessons: Lessons = Field(
+        default="wrong",
+        description="Which rows teach the Curator: all, as published; those answered wrong at first, since "
+        "what is said of right answers was never tried; or only those that a review put right",
     )
     curator_chunk: int = Field(default=20, ge=1, description="Reviews that one Curator is shown")
     max_operations: int = Field(default=16, ge=1, le=64, description="Edits of one Curator")

@@ -72,6 +72,7 @@ class Session:
             judge=self.judge(rows),
             rounds=parameters.rounds,
             stops=parameters.stops,
+            lessons=parameters.lessons,
             post_generation=parameters.post_generation,
             tidy=self.tidying,
         )

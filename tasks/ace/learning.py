@@ -10,6 +10,7 @@ on the order in which answers arrive: votes are added up, edits are applied in t
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from tasks.ace.answers import read_reflected
 from tasks.ace.attempts import EARLY, Attempt, QuestionRun, votes_of
@@ -23,6 +24,13 @@ from tasks.ace.rendering import excerpt
 from tasks.ace.roles import Asked, Role
 from tasks.ace.schemas import MAX_CITED, reflector_schema
 from tasks.ace.values import AceTask, Question
+
+Lessons = Literal["all", "wrong", "corrected"]
+"""Which rows teach the Curator: all, as published; those answered wrong at first; or those put right.
+
+A lesson from a right answer was never tried, and one that did not put its row right was tried in vain. A bad
+one among them harms rows that were right before, and is found out only if such a row comes again.
+"""
 
 Tidy = Callable[[Playbook, int], Awaitable[tuple[Playbook, list[Change]]]]
 """(playbook, step) -> what is left after de-duplication and pruning, and what was done."""
@@ -60,6 +68,7 @@ class Learner:
         judge: Says whether answers are right; it may know labels, and nothing else here does.
         rounds: Reviews of a wrong answer at most, each followed by another attempt.
         stops: Which of EARLY end a question's rounds.
+        lessons: Which rows have a lesson for the Curator; all of them vote.
         post_generation: Ask each question again with the new playbook: a metric of the reference, no more.
         tidy: De-duplicates and prunes.
     """
@@ -71,6 +80,7 @@ class Learner:
     judge: Judge
     rounds: int = 3
     stops: frozenset[str] = frozenset(EARLY)
+    lessons: Lessons = "all"
     post_generation: bool = False
     tidy: Tidy = leave_alone
 
@@ -100,7 +110,11 @@ class Learner:
         votes = votes_of(runs)
         voted = playbook.tagged([(bullet, tag) for bullet, tag, _ in votes], step=step)
         # Of each question the last review counts, as published; one without a lesson has nothing to add.
-        reviews = [(run.question, run.reviews[-1]) for run in runs if run.reviews and run.reviews[-1].lesson]
+        reviews = [
+            (run.question, run.reviews[-1])
+            for run in runs
+            if run.reviews and run.reviews[-1].lesson and self._teaches(run)
+        ]
         edited, changes = await self.curation.edit(voted, reviews, step=step, name=name, room=room)
         tidied, tidying = await self.tidy(edited, step)
         return Learned(
@@ -168,6 +182,11 @@ class Learner:
                 run.stop = "repeated answer"
             elif is_last:
                 run.stop = "rounds used up"
+
+    def _teaches(self, run: QuestionRun) -> bool:
+        if self.lessons == "corrected":
+            return run.stop == "corrected"
+        return self.lessons == "all" or not run.is_right_at_first
 
     def _normal(self, answer: str | None) -> str | None:
         return None if answer is None else self.task.checker.normal(answer)

@@ -7,6 +7,7 @@ import pytest
 from backends.errors import BackendConnectionError, ContextOverflowError
 from backends.messages import Request, Response, prompt_text
 from tasks.ace.judging import SelfJudge
+from tasks.ace.learning import Lessons
 from tasks.ace.playbook import Playbook
 from tasks.ace.prompts import CURATOR, GENERATOR, REFLECTOR
 from tasks.ace.roles import Role
@@ -70,6 +71,23 @@ async def test_each_stop_has_its_reason(ask: Asker, stop: str, calls: int) -> No
     learned = await learner(ask, every).learn(Playbook(), [every[0].question], step=1, name="b")
     assert [run.stop for run in learned.questions] == [stop]
     assert len(ask.requests) == calls
+
+
+@pytest.mark.parametrize(
+    ("right_at", "teaches"),
+    [(0, {"all"}), (1, {"all", "wrong", "corrected"}), (None, {"all", "wrong"})],
+    ids=["right at first", "put right", "never right"],
+)
+@pytest.mark.parametrize("lessons", ["all", "wrong", "corrected"])
+async def test_the_curator_hears_of_the_rows_that_teach(
+    lessons: Lessons, right_at: int | None, teaches: set[str]
+) -> None:
+    every = rows(1)
+    ask = scripted(right_at)
+    learned = await learner(ask, every, lessons=lessons).learn(
+        Playbook(), [every[0].question], step=1, name="b"
+    )
+    assert ask.count("curator") == len(learned.playbook) == int(lessons in teaches)
 
 
 async def test_early_stops_can_be_switched_off() -> None:
