@@ -15,7 +15,7 @@ those to very via was we were when where which while will with would you your
 
 NEGATIONS = _words("""
 not no never none nor neither nothing without cannot dont avoid avoids avoiding refrain instead rather except
-excluding unless
+excluding unless wrong wrongly false falsely untrue incorrect incorrectly mistaken mistake error myth
 não sem nunca nem nicht kein keine keinen nie ohne jamais ne pas sans sin
 不 没 未 无 非 勿 别
 """)

@@ -126,9 +126,9 @@ async def test_bullets_that_harm_are_taken_out() -> None:
     events = [one async for one in loop.events(Playbook(), TRAIN, ())]
     changes = [change for one in events if isinstance(one, Step) for change in one.learned.changes]
     gone = [change.replaced[0][1] for change in changes if change.by == "harmful"]
-    assert len(gone) >= 3
     poison = [text for text in gone if text.startswith("It is wrong that")]
-    assert len(poison) > len(gone) / 2
+    assert len(poison) >= 5
+    assert len(poison) > 0.7 * len(gone)
 
 
 @pytest.mark.parametrize("batch_size", [1, 15])
