@@ -21,6 +21,8 @@ from flows.nightly import nightly
 
 FLOWS: Mapping[str, Callable[..., object]] = {
     "icm": icm,
+    "ace": ace,
+    "ace-online": ace_online,
     "batch": batch,
     "extraction": extraction,
     "nightly": nightly,
