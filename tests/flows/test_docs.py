@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tasks.ace.spec import find_task
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import PROJECT, Place, PrefectServer, asked_of
 
@@ -47,3 +50,23 @@ def test_the_workflow_runs_and_its_second_run_sends_nothing(
     ]  # fmt: skip
     assert all(len(row) == 3 and row[1] and row[2] for row in rows)
     assert again == table
+
+
+def test_the_ace_task_of_the_page_can_be_read_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (PROJECT / "docs" / "own-ace-task.md").read_text(encoding="utf-8")
+    [spec] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "phones.yaml").write_text(spec, encoding="utf-8")
+    (tmp_path / "phones.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    row = {"number": "22 34 56 78", "country": "Norway", "answer": "+4722345678"}
+    for task in (find_task(str(tmp_path / "phones.yaml")), find_task("phones:task")):
+        read = task.read(row, "1")
+        assert read.question.text.endswith("22 34 56 78 (Norway)")
+        assert task.checker.check("+4722345678", read.target).is_correct
+    judge = find_task("phones:task").environment
+    assert judge is not None
+    said = [judge(read.question, answer).is_ok for answer in ("+4722345678", "22345678", "+4622345678")]
+    assert said == [True, False, False]
