@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,17 @@ class CountingAsk:
     """
 
     ask: AskEach
+    sent: Callable[[], int] = int
+    """Says how many HTTP requests were sent so far."""
     keeps: str = ""
     """The role whose requests are kept."""
     waves: int = 0
     calls: Counter[str] = field(default_factory=Counter[str])
     """{role: questions}"""
+    requests: Counter[str] = field(default_factory=Counter[str])
+    """{role: HTTP requests}"""
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    """{role: seconds that its lists took}"""
     kept: list[Request] = field(default_factory=list[Request])
     _under_way: int = 0
 
@@ -75,10 +81,13 @@ class CountingAsk:
             self.kept += requests
         self.waves += not self._under_way
         self._under_way += 1
+        started, sent = time.perf_counter(), self.sent()
         try:
             return await self.ask(requests, purpose=purpose)
         finally:
             self._under_way -= 1
+            self.requests[role] += self.sent() - sent
+            self.seconds[role] = self.seconds.get(role, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +163,9 @@ def summary(way: Way, ask: CountingAsk, steps: Sequence[Step]) -> dict[str, Any]
     }
 
 
-async def counted(setting: Setting, way: Way, world: World, *, keeps: str = "") -> tuple[dict[str, Any], CountingAsk]:
+async def counted(
+    setting: Setting, way: Way, world: World, *, keeps: str = ""
+) -> tuple[dict[str, Any], CountingAsk]:
     """Learn without a server: (what was asked, who asked)."""
     ask = CountingAsk(ask=Scripted(world=world), keeps=keeps)
     steps = await learnt(setting, way, ask)
@@ -170,16 +181,22 @@ async def timed(setting: Setting, way: Way, url: str) -> tuple[dict[str, Any], P
             await server.capabilities()
             mode = CacheMode.OFF if way.as_published else CacheMode.USE
             generator = Generator(backend=server, lookup=Lookup(store, mode))
-            ask = CountingAsk(ask=generator.each)
+            tally = generator.tally
+            ask = CountingAsk(ask=generator.each, sent=lambda: tally.requests)
             before, started, cpu = await server.counters(), time.perf_counter(), time.process_time()
             steps = await learnt(setting, way, ask)
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
             after = await server.counters()
         store.close()
-    tally = generator.tally
     if tally.failed:
         raise RuntimeError(f"{tally.failed} questions got no answer from {url}")
-    costs = {"requests": tally.requests, "seconds": seconds, "cpu_seconds": cpu}
+    costs = {
+        "requests": tally.requests,
+        "requests_by_role": dict(ask.requests),
+        "seconds": seconds,
+        "seconds_by_role": ask.seconds,
+        "cpu_seconds": cpu,
+    }
     found = {**summary(way, ask, steps), **costs, **(after.since(before) if after else {})}
     return found, steps[-1].learned.playbook
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from bench.ace_model import BLOCK, MadeUpLearner, Rule
+from bench.ace_model import BLOCK, BULLET, MadeUpLearner, Rule
 from tasks.ace.prompts import CURATOR, GENERATOR, REFLECTOR
 from tasks.ace.values import AceTask, Question, Row, Score
 
@@ -28,6 +28,9 @@ ROWS_A_RULE = 2
 STUBBORN_EVERY = 10
 MAX_EDITS = 16
 """Operations of one Curator, as its schema has it by default."""
+
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
+"""A name of letters alone is one word."""
 
 PRAISE = "What was done here is right and can be done again."
 WRONG = "I do not know."
@@ -119,23 +122,24 @@ def world(kind: Kind, count: int) -> World:
                 )
                 for number in range(rules)
             },
-            questions={row.question.text: (f"topic {place % rules}", row.target) for place, row in enumerate(rows)},
+            questions={
+                row.question.text: (f"topic {place % rules}", row.target) for place, row in enumerate(rows)
+            },
         ),
     )
 
 
 def _worst(prompt: str) -> dict[str, object]:
     """Say something new, whatever is asked."""
-    name = hashlib.sha256(prompt.encode()).hexdigest()[:12]
+    name = hashlib.sha256(prompt.encode()).hexdigest()[:12].translate(LETTERS)
+    cited = [one for one, _ in BULLET.findall(prompt)][-2:]
     if GENERATOR in prompt:
-        cited = re.findall(r"^\[([^\]]+)\] ", prompt, re.MULTILINE)[-2:]
         return {"reasoning": "I try.", "bullet_ids": cited, "final_answer": f"perhaps {name}"}
     if REFLECTOR in prompt:
-        cited = re.findall(r"^\[([^\]]+)\] ", prompt, re.MULTILINE)
         tags = [{"id": one, "tag": "helpful"} for one in cited]
         return {
             "reasoning": "I compare.",
-            "key_insight": f"Case {name} calls for a look of its own.",
+            "key_insight": f"Look at {name} first.",
             "bullet_tags": tags,
         }
     if CURATOR not in prompt:
