@@ -79,7 +79,7 @@ async def learn_and_test(parameters: AceParameters, session: Session) -> list[Me
     source = session.source
 
     async def validate(playbook: Playbook, rows: Sequence[Row], purpose: str) -> Evaluation:
-        return await session.evaluate(session.asking(playbook), rows, name="validation", purpose=purpose)
+        return await session.validate(session.asking(playbook), rows, purpose=purpose)
 
     loop = Offline(
         learner=session.learner(source.train),
@@ -87,7 +87,7 @@ async def learn_and_test(parameters: AceParameters, session: Session) -> list[Me
         batch_size=parameters.batch_size,
         epochs=parameters.epochs,
         eval_rows=parameters.eval_rows,
-        patience=parameters.patience,
+        patience=None if session.run.estimator else parameters.patience,  # an estimate is of the most
         room=session.tidying.room,
     )
     await session.follow(loop.events(source.start, source.train, source.validation))

@@ -54,7 +54,7 @@ class AceBase(RunParameters):
     test_rows: int | None = Field(default=None, ge=1, description="How many of them; empty: all")
     feedback: Literal["labels", "environment", "self-check"] = Field(
         default="labels",
-        description="What is learnt from: the labels of train rows; or none of them: the task's environment, "
+        description="What is learnt from, and validated by: labels; or none of them: the task's environment, "
         "or the model's check of its own answers",
     )
     batch_size: int = Field(

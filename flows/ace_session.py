@@ -20,7 +20,7 @@ from flows.ledger import LEDGER, Ledger
 from flows.run import Run
 from tasks.ace.adapting import Event, Plateau, Step, Validated
 from tasks.ace.curating import Curation
-from tasks.ace.evaluation import Evaluation, evaluate
+from tasks.ace.evaluation import Evaluation, evaluate, evaluate_by_judge
 from tasks.ace.generating import Asking
 from tasks.ace.judging import EnvironmentJudge, Judge, LabelJudge, SelfJudge
 from tasks.ace.learning import Learner
@@ -32,7 +32,7 @@ from tasks.ace.values import AceTask, Checker, Row
 from tasks.ask import Stop
 from tasks.whole_files import write_whole
 
-CHECK = "self-check"
+CHECK, VALIDATION = "self-check", "validation"
 PLATEAU = "validation plateau"
 
 
@@ -111,6 +111,16 @@ class Session:
         role = self.costs.add(self.roles.evaluating(name))
         checker = checker or self.source.task.checker
         evaluation = await evaluate(rows, asking, role, checker, purpose=purpose)
+        await self.costs.ended()
+        return evaluation
+
+    async def validate(self, asking: Asking, rows: Sequence[Row], *, purpose: str) -> Evaluation:
+        """Evaluate on validation rows; where no label may be used, by what their judge accepts."""
+        if self.parameters.feedback == "labels":
+            return await self.evaluate(asking, rows, name=VALIDATION, purpose=purpose)
+        role = self.costs.add(self.roles.evaluating(VALIDATION))
+        questions = [row.question for row in rows]
+        evaluation = await evaluate_by_judge(questions, asking, role, self.judge(rows), purpose=purpose)
         await self.costs.ended()
         return evaluation
 

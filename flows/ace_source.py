@@ -10,7 +10,7 @@ from cache.keys import make_key
 from flows.ace_parameters import AceBase, AceOnlineParameters, AceParameters
 from flows.settings import PROJECT, SettingsError
 from tasks.ace.playbook import Playbook
-from tasks.ace.playbook_json import PlaybookFileError, from_json
+from tasks.ace.playbook_json import PlaybookFileError, from_json, to_json
 from tasks.ace.playbook_text import parse
 from tasks.ace.rows import RowError
 from tasks.ace.spec import find_task
@@ -56,6 +56,7 @@ class Source:
             [
                 self.task.name,
                 self.task.instructions,
+                to_json(self.start),
                 [
                     [[row.question.id, row.question.context, row.question.text, row.target] for row in split]
                     for split in splits

@@ -1,11 +1,13 @@
 """How many questions a Generator answers right with a playbook that does not change meanwhile."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tasks.ace.answers import Generated
 from tasks.ace.generating import Asking
-from tasks.ace.roles import Role
-from tasks.ace.values import Checker, Row, Score
+from tasks.ace.judging import Judge
+from tasks.ace.roles import Answered, Role
+from tasks.ace.values import Checker, Question, Row, Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,26 +71,55 @@ async def evaluate(
     Raises:
         BackendError: Nobody answers any more.
     """
-    found = await generator.ask(
-        [asking.asked(row.question) for row in rows],
+    answered = await _answers([row.question for row in rows], asking, generator, purpose)
+    scores = [_score(checker, row.target, one.value) for row, one in zip(rows, answered, strict=True)]
+    return _evaluation([row.question for row in rows], answered, scores)
+
+
+async def evaluate_by_judge(
+    questions: Sequence[Question], asking: Asking, generator: Role, judge: Judge, *, purpose: str
+) -> Evaluation:
+    """Ask all questions in one list and count the answers that a judge accepts: no target is looked at.
+
+    Raises:
+        BackendError: Nobody answers any more.
+    """
+    answered = await _answers(questions, asking, generator, purpose)
+    given = [one.value.final_answer if one.value else None for one in answered]
+    feedback = await judge(list(zip(questions, given, strict=True)), purpose=purpose)
+    return _evaluation(questions, answered, [Score(right=int(one.is_ok)) for one in feedback])
+
+
+async def _answers(
+    questions: Sequence[Question], asking: Asking, generator: Role, purpose: str
+) -> list[Answered[Generated]]:
+    return await generator.ask(
+        [asking.asked(question) for question in questions],
         asking.read,
         purpose=purpose,
         usable=lambda one: one.final_answer is not None,
     )
-    evaluated: list[Evaluated] = []
-    for row, one in zip(rows, found, strict=True):
-        answer = one.value.final_answer if one.value else None
-        nothing = checker.check("", row.target)  # says how many parts the target has
-        evaluated.append(
+
+
+def _score(checker: Checker, target: str, generated: Generated | None) -> Score:
+    if generated is not None and generated.final_answer is not None:
+        return checker.check(generated.final_answer, target)
+    return replace(checker.check("", target), right=0)  # says how many parts the target has
+
+
+def _evaluation(
+    questions: Sequence[Question], answered: Sequence[Answered[Generated]], scores: Sequence[Score]
+) -> Evaluation:
+    return Evaluation(
+        rows=tuple(
             Evaluated(
-                row_id=row.question.id,
-                answer=answer,
-                score=Score(right=0, total=nothing.total)
-                if answer is None
-                else checker.check(answer, row.target),
+                row_id=question.id,
+                answer=one.value.final_answer if one.value else None,
+                score=score,
                 bullet_ids=one.value.bullet_ids if one.value else (),
                 tier=one.tier,
                 failed=one.value is None,
             )
+            for question, one, score in zip(questions, answered, scores, strict=True)
         )
-    return Evaluation(rows=tuple(evaluated))
+    )
