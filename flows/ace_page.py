@@ -103,6 +103,10 @@ def _facts(result: AceResult) -> list[tuple[str, str]]:
         ("model", result.model),
         ("task", result.task),
         ("learns from", parameters.feedback),
+        (
+            "validated by",
+            "labels" if parameters.feedback == "labels" else f"what {parameters.feedback} accepts",
+        ),
         ("rows at a time", f"{parameters.batch_size}; {parameters.rounds} rounds"),
         ("room for the playbook", f"{result.max_tokens:,} tokens"),
         ("edits applied", f"{applied:,} of {proposed:,}{share}"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.ace.deltas import Change, apply, plain_id, read_operation, removal
@@ -184,6 +184,7 @@ def test_what_is_refused_changes_nothing(playbook: Playbook, wanted: list[object
         playbook = after
 
 
+@settings(max_examples=60)
 @given(playbooks(), st.lists(st.one_of(operations(), junk())), st.integers(0, 9))
 def test_operations_are_applied_one_by_one(playbook: Playbook, wanted: list[object], cut: int) -> None:
     at_once, changes = apply(playbook, wanted, step=9)
@@ -194,6 +195,7 @@ def test_operations_are_applied_one_by_one(playbook: Playbook, wanted: list[obje
     assert len(changes) == len(wanted)
 
 
+@settings(max_examples=60)
 @given(playbooks(), st.lists(operations()), st.lists(junk(), min_size=1, max_size=3))
 def test_what_others_wrote_wrongly_does_not_matter(
     playbook: Playbook, wanted: list[Mapping[str, object]], between: list[object]

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import parse, to_text
@@ -72,6 +72,7 @@ def test_a_tag_nested_without_end_is_no_vote() -> None:
     assert read_tags([{"id": "a", "tag": deep}, {"id": "b", "tag": "helpful"}]) == [("b", "helpful")]
 
 
+@settings(max_examples=60)
 @given(junk())
 def test_anything_can_be_read_as_votes(written: object) -> None:
     playbook, _ = Playbook().add("others", "a")
