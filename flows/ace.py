@@ -96,7 +96,7 @@ async def learn_and_test(parameters: AceParameters, session: Session) -> list[Me
         session.asking(best), source.test, name="test", purpose="the best playbook"
     )
     note = f"{len(best)} bullets, after step {step}"
-    methods = [Method(name=BEST, note=note, evaluation=evaluation, part="test")]
+    methods = [Method(name=BEST, note=note, evaluation=evaluation, parts=("test",))]
     return [*methods, *await Baselines(parameters, session).run()]
 
 

@@ -9,6 +9,8 @@ from tasks.ace.playbook import Playbook
 from tasks.ace.roles import Role
 
 NO_PLAYBOOK, EXAMPLES, SHEET = "no playbook", "in-context examples", "cheat-sheet"
+SHEET_WRITER = "cheat-sheet writer"
+"""Its costs are told apart from those of who answers, who may be other models."""
 
 
 class Baselines:
@@ -40,7 +42,7 @@ class Baselines:
 
     async def _method(self, name: str, note: str, asking: Asking) -> Method:
         evaluation = await self._session.evaluate(asking, self._source.test, name=name, purpose="test")
-        return Method(name=name, note=note, evaluation=evaluation, part=name)
+        return Method(name=name, note=note, evaluation=evaluation, parts=(name,))
 
     async def _with_examples(self) -> Method:
         examples = self._source.train[: self._parameters.examples]
@@ -55,7 +57,7 @@ class Baselines:
         learner = CheatSheet(
             task=source.task,
             generator=role,
-            curator=Role(name=SHEET, tiers=session.roles.curator.tiers),
+            curator=session.costs.add(Role(name=SHEET_WRITER, tiers=session.roles.curator.tiers)),
             judge=session.judge(source.train),
             structured=structured,
         )
@@ -67,7 +69,7 @@ class Baselines:
         asking = with_sheet(source.task, sheet, structured=structured)
         evaluation = await session.evaluate(asking, source.test, name=SHEET, purpose="test")
         note = f"rewritten {len(batches)} times, {len(sheet):,} characters at the end"
-        return Method(name=SHEET, note=note, evaluation=evaluation, part=SHEET)
+        return Method(name=SHEET, note=note, evaluation=evaluation, parts=(SHEET, SHEET_WRITER))
 
     async def _compared(self) -> Method:
         assert self._source.compared  # noqa: S101 - asked before
@@ -77,5 +79,5 @@ class Baselines:
             asking, rows, name=task.name, purpose="test", checker=task.checker
         )
         return Method(
-            name=f"no playbook, {task.name}", note="the same rows", evaluation=evaluation, part=task.name
+            name=f"no playbook, {task.name}", note="the same rows", evaluation=evaluation, parts=(task.name,)
         )

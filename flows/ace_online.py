@@ -72,4 +72,4 @@ async def learn_online(parameters: AceOnlineParameters, session: Session) -> lis
     await session.follow(loop.events(session.source.start, rows))
     name = "no playbook"
     evaluation = await session.evaluate(session.asking(Playbook()), rows, name=name, purpose="all rows")
-    return [Method(name=name, note="the questions alone", evaluation=evaluation, part=name)]
+    return [Method(name=name, note="the questions alone", evaluation=evaluation, parts=(name,))]

@@ -56,11 +56,10 @@ def evaluation_view(one: Validated) -> EvaluationView:
 
 
 def _methods(result: AceResult) -> list[MethodView]:
-    costs = {one.role: one for one in result.costs if not one.tier}
     views: list[MethodView] = []
     for method in result.methods:
         low, high = interval(method.evaluation)
-        spent = [one for one in result.costs if one.role == method.part]
+        spent = [one for one in result.costs if one.role in method.parts]
         views.append(
             MethodView(
                 name=method.name,
@@ -69,7 +68,7 @@ def _methods(result: AceResult) -> list[MethodView]:
                 total=method.evaluation.total,
                 low=low,
                 high=high,
-                calls=costs[method.part].put if method.part in costs else 0,
+                calls=sum(one.put for one in spent),
                 input_tokens=sum(one.cost.input_tokens for one in spent),
                 output_tokens=sum(one.cost.output_tokens for one in spent),
             )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.to_thread
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from flows.ace_page import evaluation_view, step_view
@@ -46,16 +47,22 @@ async def show_growth(
     await acreate_table_artifact(
         key="ace-growth", table=growth_table(steps, tokens, validations), description="Growth and accuracy"
     )
-    views = [step_view(step, count) for step, count in zip(steps, tokens, strict=True)]
-    svg = growth_figure(
-        views, [evaluation_view(one) for one in validations], bullets=bullet_counts(start, views)
-    )
+    svg = await anyio.to_thread.run_sync(_growth_figure, start, list(steps), list(tokens), list(validations))
     address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     # An image artifact would show the address, too, across half of the page.
     await acreate_markdown_artifact(
         key="ace-growth-figure",
         markdown=f"![Bullets, tokens and accuracy over the steps]({address})",
         description="Growth and accuracy",
+    )
+
+
+def _growth_figure(
+    start: Playbook, steps: Sequence[Step], tokens: Sequence[int], validations: Sequence[Validated]
+) -> str:
+    views = [step_view(step, count) for step, count in zip(steps, tokens, strict=True)]
+    return growth_figure(
+        views, [evaluation_view(one) for one in validations], bullets=bullet_counts(start, views)
     )
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cache.keys import make_key
@@ -38,7 +39,7 @@ class Method:
     name: str
     note: str
     evaluation: Evaluation
-    part: str
+    parts: tuple[str, ...]
     """Of the ledger: what it cost."""
 
 
@@ -202,6 +203,7 @@ def percent(evaluation: Evaluation) -> str:
     return f"{evaluation.accuracy:.1%} ({evaluation.right} of {evaluation.total})"
 
 
+@lru_cache(maxsize=512)  # the figure shows all validations anew after each
 def interval(evaluation: Evaluation) -> tuple[float, float]:
     """Return the 95 % interval of an accuracy, drawing whole rows; (0, 1) of nothing."""
     parts = [

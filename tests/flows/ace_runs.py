@@ -30,7 +30,7 @@ SMALL: JsonObject = {
 }
 """Parameters of a run that takes a second or two, and learns."""
 
-ALONE: JsonObject = {**SMALL, "baselines": []}
+ALONE: JsonObject = {**SMALL, "eval_rows": 100, "baselines": []}
 
 FILES = ("steps.jsonl", "answers.jsonl", "playbook.txt", "playbook.json")
 """What equal runs write alike."""
