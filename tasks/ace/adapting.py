@@ -91,13 +91,11 @@ class Offline:
         The playbook that learning starts with competes, and the last one is always evaluated. (The reference
         evaluates every 100 rows only, so that a small run ends with the playbook it began with.)
         """
-        playbook, number, since_best = start, 0, 0
-        best: float | None = None
-        batches = [train[place : place + self.batch_size] for place in range(0, len(train), self.batch_size)]
+        playbook, number = start, 0
+        validator = _Validator(self.evaluate, validation)
         if validation:
-            evaluation = await self.evaluate(start, validation, "validation before learning")
-            best = evaluation.accuracy
-            yield Validated(step=0, split="validation", evaluation=evaluation, playbook=start, is_best=True)
+            yield await validator.validated(start, number, "validation before learning")
+        batches = [train[place : place + self.batch_size] for place in range(0, len(train), self.batch_size)]
         for epoch in range(1, self.epochs + 1):
             seen = 0
             for batch in batches:
@@ -114,25 +112,34 @@ class Offline:
                 is_due = self._is_due(seen, seen + len(batch), len(train))
                 seen += len(batch)
                 yield Step(number=number, epoch=epoch, rows_seen=seen, learned=learned)
-                if not (validation and is_due):
-                    continue
-                evaluation = await self.evaluate(playbook, validation, f"validation after {name}")
-                is_best = best is None or evaluation.accuracy > best
-                best = evaluation.accuracy if is_best else best
-                since_best = 0 if is_best else since_best + 1
-                yield Validated(
-                    step=number,
-                    split="validation",
-                    evaluation=evaluation,
-                    playbook=playbook,
-                    is_best=is_best,
-                )
-                if self.patience is not None and since_best >= self.patience:
-                    yield Plateau(step=number, evaluations=since_best)
-                    return
+                if validation and is_due:
+                    yield await validator.validated(playbook, number, f"validation after {name}")
+                    if self.patience is not None and validator.in_vain >= self.patience:
+                        yield Plateau(step=number, evaluations=validator.in_vain)
+                        return
 
     def _is_due(self, before: int, after: int, of: int) -> bool:
         return after // self.eval_rows > before // self.eval_rows or after == of
+
+
+class _Validator:
+    """Evaluates playbooks, and remembers how well the best one did."""
+
+    def __init__(self, evaluate: Evaluate, rows: Sequence[Row]) -> None:
+        self._evaluate = evaluate
+        self._rows = rows
+        self._best: float | None = None
+        self.in_vain = 0
+        """Evaluations since the best one."""
+
+    async def validated(self, playbook: Playbook, step: int, purpose: str) -> Validated:
+        evaluation = await self._evaluate(playbook, self._rows, purpose)
+        is_best = self._best is None or evaluation.accuracy > self._best
+        self._best = evaluation.accuracy if is_best else self._best
+        self.in_vain = 0 if is_best else self.in_vain + 1
+        return Validated(
+            step=step, split="validation", evaluation=evaluation, playbook=playbook, is_best=is_best
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
