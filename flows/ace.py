@@ -25,7 +25,7 @@ from flows.ace_results import (
     percent,
     write_files,
 )
-from flows.ace_session import Session, open_session
+from flows.ace_session import LEARNING, VALIDATION, Session, open_session
 from flows.ace_source import open_offline
 from flows.estimates import show_estimate
 from flows.json_lines import read_rows
@@ -95,8 +95,8 @@ async def learn_and_test(parameters: AceParameters, session: Session) -> list[Me
     evaluation = await session.evaluate(
         session.asking(best), source.test, name="test", purpose="the best playbook"
     )
-    note = f"{len(best)} bullets, after step {step}"
-    methods = [Method(name=BEST, note=note, evaluation=evaluation, parts=("test",))]
+    note = f"{len(best)} bullets, after step {step}; its costs are those of learning and validating, too"
+    methods = [Method(name=BEST, note=note, evaluation=evaluation, parts=(*LEARNING, VALIDATION, "test"))]
     return [*methods, *await Baselines(parameters, session).run()]
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 from prefect.logging import get_run_logger
 
 from flows.ace_costs import RoleCosts
-from flows.ace_models import Roles, open_roles
+from flows.ace_models import CURATOR, GENERATOR, REFLECTOR, Roles, open_roles
 from flows.ace_parameters import AceBase
 from flows.ace_progress import AceProgress, show_delta, show_growth
 from flows.ace_results import percent, stops_of
@@ -33,6 +33,8 @@ from tasks.ask import Stop
 from tasks.whole_files import write_whole
 
 CHECK, VALIDATION = "self-check", "validation"
+LEARNING = (GENERATOR, REFLECTOR, CURATOR, CHECK)
+"""The parts of a run's costs that a playbook is learnt with."""
 PLATEAU = "validation plateau"
 
 
