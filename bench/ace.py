@@ -1,16 +1,17 @@
-"""ACE: what learning costs in waves, requests and seconds, row by row and in batches, beside one call at a time.
+"""What learning by ACE costs: row by row and in batches, beside one call at a time.
 
     python -m bench.ace [--tokenizer FILE]                  (or `make bench-ace`; six minutes)
     python -m bench.ace --live http://127.0.0.1:8000        (or `make bench-ace-live`)
 
-500 made-up rows are learnt from by the engine itself: its loop, its roles, its store, its client; only Prefect
-is left out, and evaluations, which are one list anyway. Three kinds of rows: the worst case, all right at
-first, and a mixture (bench/ace_worlds.py). The server is the fake one, with a clock (bench/ace_server.py).
+500 made-up rows are learnt from by the engine itself: its loop, its roles, its store, its client. Prefect is
+left out, and so are evaluations, which are one list anyway. There are three kinds of rows: the worst case,
+all right at first, and a mixture (bench/ace_worlds.py). The server is the fake one, with a clock
+(bench/ace_server.py).
 
 One call at a time is how the reference works: every call a request that the next one waits for, each row
 asked once more for a metric, no early stops, nothing kept. It, and the strict mode, are timed on the first
 rows alone and scaled by the calls that all rows need, which were counted; that is in their favour, because
-later prompts are longer. The ratio is also measured in one run on the same first rows, with nothing scaled.
+later prompts are longer. The ratio is also measured in one run on 120 rows of a mixture, with nothing scaled.
 """
 
 import argparse
@@ -18,12 +19,12 @@ import asyncio
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer
 
@@ -41,9 +42,10 @@ MAX_TOKENS = 1024
 """Of an answer, as the flows have it by default: it bounds how many prompts one list holds."""
 OTHER_MAX_TOKENS = (256, 512)
 CONTEXT = 200_000
-FIRST_ROWS: Mapping[Kind, int] = {"worst": 20, "all-correct": 20, "mixture": 120}
-"""What the ways that take a call a wave are timed on; of a mixture, the others are too."""
-RATIO_ROWS: Kind = "mixture"
+FIRST_ROWS: Mapping[Kind, int] = {"worst": 10, "all-correct": 20, "mixture": 40}
+"""What the ways that take a call a wave are timed on."""
+UNSCALED: Kind = "mixture"
+UNSCALED_ROWS = 120
 
 MOST_WAVES: Mapping[tuple[int, Kind], int] = {
     (10, "worst"): 500, (10, "all-correct"): 200, (40, "worst"): 160, (40, "all-correct"): 80,
@@ -59,8 +61,7 @@ class Bench:
 
     Args:
         made: The rows, and who answers.
-        url: Of the server.
-        server: Counts what reaches it.
+        server: Answers, and counts what reaches it.
         first: How many rows slow ways are timed on.
     """
 
@@ -74,10 +75,9 @@ class Bench:
         slow = [await self._slow(way) for way in (ONE_BY_ONE, STRICT)]
         return [*slow, *[await self.timed(way) for way in BATCHES]]
 
-    async def first_rows(self) -> list[Row]:
-        """Measure one call at a time and all batches on the first rows, unscaled."""
-        ways = (ONE_BY_ONE, *BATCHES)
-        return [await self.timed(way, self._first) for way in ways]
+    async def unscaled(self) -> list[Row]:
+        """Measure one call at a time and all batches on all rows."""
+        return [await self.timed(way) for way in (ONE_BY_ONE, *BATCHES)]
 
     async def timed(self, way: Way, most: int | None = None, max_tokens: int = MAX_TOKENS) -> Row:
         """Measure one way on some rows."""
@@ -108,25 +108,26 @@ class Bench:
 
 
 @contextmanager
-def serving(kind: Kind, rows: int):  # noqa: ANN201
+def serving(kind: Kind, rows: int) -> Generator[FakeVLLMProcess]:
     """Serve the model of a world."""
     program = ("-m", "bench.ace_server", kind, str(rows))
     with FakeVLLMProcess(program=program, models=[MODEL], max_model_len=CONTEXT) as server:
         yield server
 
 
-async def learning(rows: int, first: Mapping[Kind, int]) -> dict[str, list[Row]]:
-    """Measure waves, requests and seconds: all rows, the first ones, and other lengths of answers."""
-    found: dict[str, list[Row]] = {"learning": [], "first_rows": [], "answer_tokens": []}
+async def learning(rows: int, first: Mapping[Kind, int], unscaled: int) -> dict[str, list[Row]]:
+    """Measure waves, requests and seconds: of many rows, of few, and with answers of other lengths."""
+    found: dict[str, list[Row]] = {"learning": [], "unscaled": [], "answer_tokens": []}
     for kind in KINDS:
         with serving(kind, rows) as server:
             bench = Bench(world(kind, rows), server, min(first[kind], rows))
             found["learning"] += await bench.rows()
-            if kind == RATIO_ROWS:
-                found["first_rows"] = await bench.first_rows()
+            if kind == "all-correct":
                 last = BATCHES[-1]
                 found["answer_tokens"] = [await bench.timed(last, None, most) for most in OTHER_MAX_TOKENS]
-    for some in (found["learning"], found["first_rows"]):
+    with serving(UNSCALED, unscaled) as server:
+        found["unscaled"] = await Bench(world(UNSCALED, unscaled), server, unscaled).unscaled()
+    for some in (found["learning"], found["unscaled"]):
         add_ratios(some)
     return found
 
@@ -152,12 +153,13 @@ def bars(found: Mapping[str, Sequence[Row]]) -> list[Bar]:
         for (size, kind), most in MOST_WAVES.items()
     ]
     last = BATCHES[-1].name
-    measured = next(row for row in found["first_rows"] if row["way"] == last)
+    measured = next(row for row in found["unscaled"] if row["way"] == last)
+    scaled = ways[last, UNSCALED]
     fast = [
         Bar(name=f"times as fast, {last}, {what}", found=row["times_as_fast"], bound=TIMES_AS_FAST)
         for what, row in (
-            (f"{RATIO_ROWS} of {measured['rows']} rows", measured),
-            (f"{RATIO_ROWS} of {ways[last, RATIO_ROWS]['rows']} rows, scaled", ways[last, RATIO_ROWS]),
+            (f"{UNSCALED} of {measured['rows']} rows", measured),
+            (f"{UNSCALED} of {scaled['rows']} rows, scaled", scaled),
         )
     ]
     reuse = [
@@ -193,17 +195,18 @@ def print_reuse(rows: Sequence[Row]) -> None:
         print(f"{what:38} {row['rendering']:17} {row['characters']['mean']:10.1%} {tokens}")
 
 
-async def measure(
-    rows: int, first: Mapping[Kind, int], edits: int, tokenizer: Tokenizer | None
-) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, tokenizer: Tokenizer | None) -> dict[str, Any]:
     """Measure everything that needs no model."""
+    rows, most = cast("int", options.rows), cast("int | None", options.first_rows)
+    first = FIRST_ROWS if most is None else dict.fromkeys(KINDS, most)
+    unscaled = UNSCALED_ROWS if most is None else rows
     sampling = SamplingParams(max_tokens=MAX_TOKENS)
     print(
         f"{'rows':12} {'way':19} {'rows':>5} {'waves':>6} {'calls':>6} {'requests':>8} {'seconds':>8}",
         flush=True,
     )
-    found: dict[str, Any] = dict(await learning(rows, first))
-    found["playbooks"] = ace_prefix.playbooks(edits, tokenizer)
+    found: dict[str, Any] = dict(await learning(rows, first, unscaled))
+    found["playbooks"] = ace_prefix.playbooks(options.edits, tokenizer)
     found["prompts"] = await ace_prefix.prompts(world("mixture", rows), sampling, tokenizer)
     return found
 
@@ -224,10 +227,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.live:
         ace_live.main(options.live, options.model, options.result)
         return
-    first = dict.fromkeys(KINDS, options.first_rows) if options.first_rows else FIRST_ROWS
     tokenizer = Tokenizer.from_file(str(options.tokenizer)) if options.tokenizer else None
     load = os.getloadavg()[0]
-    found = asyncio.run(measure(options.rows, first, options.edits, tokenizer))
+    found = asyncio.run(measure(options, tokenizer))
     judged = bars(found)
     print_reuse([*found["playbooks"], *found["prompts"]])
     print("", *judged, sep="\n")

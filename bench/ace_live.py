@@ -71,7 +71,8 @@ def line(row: Mapping[str, Any]) -> str:
     """Say what one side took."""
     return (
         f"{row['way']:19} {row['waves']:5} waves {row['calls']:5} calls {row['requests']:5} requests "
-        f"{row.get('prompt_tokens_computed', 0):8,} prompt tokens computed {row['seconds']:8.1f} s  {row['stops']}"
+        f"{row.get('prompt_tokens_computed', 0):8,} prompt tokens computed {row['seconds']:8.1f} s  "
+        f"{row['stops']}"
     )
 
 
@@ -82,11 +83,10 @@ def main(url: str, model: str | None, result: Path | None) -> None:
         found = asyncio.run(compare(url, model, rows))
     except BackendError as error:
         sys.exit(f"{error}; start a server with `make up`, or name another")
-    print(
-        f"one call at a time by a batch: {', '.join(f'{name} {one:.2f}' for name, one in found['ratios'].items())}"
-    )
+    told = ", ".join(f"{name} {one:.2f}" for name, one in found["ratios"].items())
+    print(f"one call at a time by a batch: {told}")
     whole = {
-        "about": f"{len(rows)} rows of the demo, answers of at most {MAX_TOKENS} tokens, on a real vLLM server",
+        "about": f"{len(rows)} rows of the demo, answers of at most {MAX_TOKENS} tokens, a real vLLM server",
         "command": "make bench-ace-live",
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -50,7 +50,7 @@ GROWTHS = (
 
 def grown(growth: Growth, edits: int = EDITS, seed: int = SEED) -> Iterator[Playbook]:
     """Yield a playbook after each edit and the votes that came with it."""
-    draw = random.Random(seed)  # noqa: S311 - no secret
+    draw = random.Random(seed)
     source = parse(made_up(edits, seed=seed).text).playbook
     lessons = iter([(source.section_names[one.id], one.text) for one in source.by_age])
     playbook = Playbook()
@@ -89,7 +89,7 @@ def common(before: Text, after: Text) -> int:
 
 
 def reuse(texts: Sequence[Text]) -> dict[str, float]:
-    """Return the share of a text that is a prefix of the one before it: the mean of all, and of all together."""
+    """Return the share of a text that is a prefix of the one before it: the mean, and of all together."""
     pairs = [(common(before, after), len(after)) for before, after in pairwise(texts) if after]
     return {
         "mean": sum(same / length for same, length in pairs) / len(pairs),
@@ -101,7 +101,7 @@ def measured(texts: Sequence[str], tokenizer: Tokenizer | None) -> dict[str, Any
     """Measure in characters, and in tokens where there is a tokenizer."""
     row: dict[str, Any] = {"texts": len(texts), "characters": reuse(texts)}
     if tokenizer:
-        encoded = [tokenizer.encode(text).ids for text in texts]
+        encoded = [one.ids for one in tokenizer.encode_batch(list(texts))]
         row |= {"tokens": reuse(encoded), "tokens_of_last": len(encoded[-1])}
     return row
 

@@ -26,6 +26,9 @@ UNKNOWN = 0.6
 """Of the rules of a mixture."""
 ROWS_A_RULE = 2
 STUBBORN_EVERY = 10
+MOST_BULLETS = 50
+"""In the worst case: a Curator adds no more then, so that late prompts are as long as those that slow ways
+are timed on."""
 MAX_EDITS = 16
 """Operations of one Curator, as its schema has it by default."""
 
@@ -78,7 +81,8 @@ class World:
         """Stand for itself; rules and questions have no hash."""
         return id(self)
 
-    def _write(self, prompt: str) -> str:
+    def write_anew(self, prompt: str) -> str:
+        """Answer without looking for what was answered before."""
         if self.kind == "worst":
             return json.dumps(_worst(prompt))
         if GENERATOR in prompt and self._is_stubborn(prompt):
@@ -96,7 +100,7 @@ class World:
 
 @lru_cache(maxsize=128)  # a server looks twice: how long an answer is, and what it says
 def _written(world: World, prompt: str) -> str:
-    return world._write(prompt)  # noqa: SLF001 - its own
+    return world.write_anew(prompt)
 
 
 def world(kind: Kind, count: int) -> World:
@@ -144,10 +148,11 @@ def _worst(prompt: str) -> dict[str, object]:
         }
     if CURATOR not in prompt:
         raise ValueError(f"this is no prompt of a role: {prompt[:200]!r}")
+    room = min(MAX_EDITS, max(0, MOST_BULLETS - len(BULLET.findall(prompt))))
     lessons = [one.removeprefix("insight: ") for one in _blocks("reflection", prompt)]
     return {
         "reasoning": "I add all.",
-        "operations": [{"type": "ADD", "section": "OTHERS", "content": one} for one in lessons[:MAX_EDITS]],
+        "operations": [{"type": "ADD", "section": "OTHERS", "content": one} for one in lessons[:room]],
     }
 
 
