@@ -90,6 +90,16 @@ bench-icm-live: client-env ## compare orders of contexts on the vLLM server that
 bench-icm-order: client-env ## tell whether the order of contexts matters to the model that runs; half an hour
 	$(BIN)/python -m bench.icm_order "$(CLAIMS)"
 
+.PHONY: bench-ace bench-ace-live bench-ace-playbook
+bench-ace: client-env ## count and time what learning by ACE costs, in batches and call by call; six minutes
+	$(BIN)/python -m bench.ace --tokenizer "$$($(FLOWS) model)/tokenizer.json"
+
+bench-ace-live: client-env ## learn from 12 rows on the vLLM server that runs, call by call and in one batch
+	$(BIN)/python -m bench.ace --live "$${VLLM_BASE_URL:-http://127.0.0.1:$${VLLM_PORT:-8000}}"
+
+bench-ace-playbook: client-env ## measure a playbook of 2,000 bullets; one minute, needs requirements/embeddings.txt
+	$(BIN)/python -m bench.ace_playbook
+
 .PHONY: bench-extraction
 bench-extraction: client-env ## ground and merge noisy answers beside langextract; ten minutes
 	$(BIN)/python -m bench.extraction
