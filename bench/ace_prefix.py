@@ -51,7 +51,7 @@ GROWTHS = (
 def grown(growth: Growth, edits: int = EDITS, seed: int = SEED) -> Iterator[Playbook]:
     """Yield a playbook after each edit and the votes that came with it."""
     draw = random.Random(seed)
-    source = parse(made_up(edits, seed=seed).text).playbook
+    source = parse(made_up(edits, again=0, seed=seed).text).playbook
     lessons = iter([(source.section_names[one.id], one.text) for one in source.by_age])
     playbook = Playbook()
     for step in range(1, edits + 1):

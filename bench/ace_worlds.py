@@ -136,7 +136,8 @@ def world(kind: Kind, count: int) -> World:
 def _worst(prompt: str) -> dict[str, object]:
     """Say something new, whatever is asked."""
     name = hashlib.sha256(prompt.encode()).hexdigest()[:12].translate(LETTERS)
-    cited = [one for one, _ in BULLET.findall(prompt)][-2:]
+    bullets = [one for block in _blocks("playbook", prompt) for one, _ in BULLET.findall(block)]
+    cited = bullets[-2:]
     if GENERATOR in prompt:
         return {"reasoning": "I try.", "bullet_ids": cited, "final_answer": f"perhaps {name}"}
     if REFLECTOR in prompt:
@@ -148,7 +149,7 @@ def _worst(prompt: str) -> dict[str, object]:
         }
     if CURATOR not in prompt:
         raise ValueError(f"this is no prompt of a role: {prompt[:200]!r}")
-    room = min(MAX_EDITS, max(0, MOST_BULLETS - len(BULLET.findall(prompt))))
+    room = min(MAX_EDITS, max(0, MOST_BULLETS - len(bullets)))
     lessons = [one.removeprefix("insight: ") for one in _blocks("reflection", prompt)]
     return {
         "reasoning": "I add all.",

@@ -1,4 +1,4 @@
-"""The bench of ACE: what its model answers, what it counts, that its bars hold what they say, that it runs."""
+"""The bench of ACE: what its model answers, what it counts, what its bars hold, and that it runs."""
 
 import json
 from collections.abc import Sequence
