@@ -176,7 +176,7 @@ async def test_prompts_are_those_of_the_generator() -> None:
 
 async def test_a_real_server_is_asked_about_rows_of_the_demo() -> None:
     made = world("mixture", 4)
-    with FakeVLLM(writer=lambda prompt, *_: made.write(prompt), models=["tiny"]) as server:
+    with FakeVLLM(writer=lambda prompt, _, __: made.write(prompt), models=["tiny"]) as server:
         found = await compare(server.base_url, None, made.rows, task=TASK, max_tokens=64)
     slow, fast = found["sides"]
     assert found["model"] == "tiny"
