@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests import fake_vllm
 from tests.fake_vllm import (
     BATCH_CHAT,
     CHAT,
@@ -103,6 +106,12 @@ def label_odds(choice: dict[str, Any]) -> float:
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet="ab1 .\n\t_Ä\u2028", max_size=40))
+def test_text_is_encoded_line_by_line_as_it_is_whole(text: str) -> None:
+    assert encode(text) == list(fake_vllm._encoded(text))
+    assert decode(encode(text)) == text
 
 
 def test_scoring_two_prompts_has_the_real_shape(server: FakeVLLM) -> None:

@@ -26,8 +26,6 @@ FLOWS: Mapping[str, Callable[..., object]] = {
     "batch": batch,
     "extraction": extraction,
     "nightly": nightly,
-    "ace": ace,
-    "ace-online": ace_online,
 }
 
 
