@@ -1,7 +1,7 @@
 """What `ace` cannot do is said in one sentence, before anything is asked, and leaves nothing behind."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -220,12 +220,18 @@ def test_a_replay_of_what_was_never_asked_says_so(process: ICMProcess, folders: 
 def test_a_task_of_ones_own_is_a_file(
     process: ICMProcess, fake: FakeVLLM, folders: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """The good case beside all the bad ones: the fake's words are no numbers, so all answers are wrong."""
+    """The good case beside all the bad ones."""
+
     spec = tmp_path / "task.json"
     spec.write_text(json.dumps(TASK))
     place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
     parameters = {**ALONE, **files(tmp_path), "task": str(spec), "structured_output": False}
-    with FakeVLLM(writer=lambda *_: '{"final_answer": "3"}', max_model_len=32_768) as sure:
+
+    def always_3(prompt: str, body: Mapping[str, Any], draw: int) -> str:
+        del prompt, body, draw
+        return '{"final_answer": "3"}'
+
+    with FakeVLLM(writer=always_3, max_model_len=32_768) as sure:
         own = Place(base_url=sure.base_url, model="fake-model", folder=place.folder)
         outcome = process.run(own, parameters, flow="ace").require_completed()
     [method] = outcome.summary["methods"]
