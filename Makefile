@@ -91,7 +91,7 @@ bench-icm-order: client-env ## tell whether the order of contexts matters to the
 	$(BIN)/python -m bench.icm_order "$(CLAIMS)"
 
 .PHONY: bench-ace bench-ace-live bench-ace-playbook
-bench-ace: client-env ## count and time what learning by ACE costs, in batches and call by call; six minutes
+bench-ace: client-env ## count and time what learning by ACE costs, in batches and call by call; seven minutes
 	$(BIN)/python -m bench.ace --tokenizer "$$($(FLOWS) model)/tokenizer.json"
 
 bench-ace-live: client-env ## learn from 12 rows on the vLLM server that runs, call by call and in one batch

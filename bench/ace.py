@@ -1,6 +1,6 @@
 """What learning by ACE costs: row by row and in batches, beside one call at a time.
 
-    python -m bench.ace [--tokenizer FILE]                  (or `make bench-ace`; six minutes)
+    python -m bench.ace [--tokenizer FILE]                  (or `make bench-ace`; seven minutes)
     python -m bench.ace --live http://127.0.0.1:8000        (or `make bench-ace-live`)
 
 500 made-up rows are learnt from by the engine itself: its loop, its roles, its store, its client. Prefect is
