@@ -14,7 +14,7 @@ from typing import get_args
 from bench.ace_worlds import Kind, world
 from tests.fake_vllm import Fault, Witness, build_parser, serve
 
-REQUEST_SECONDS = 0.03
+REQUEST_SECONDS = 0.1
 TOKEN_SECONDS = 0.002
 CROWD = 0.01
 """By how much an answer that is computed beside others slows each of them down."""

@@ -26,7 +26,7 @@ UNKNOWN = 0.6
 """Of the rules of a mixture."""
 ROWS_A_RULE = 2
 STUBBORN_EVERY = 10
-MOST_BULLETS = 50
+MOST_BULLETS = 20
 """In the worst case: a Curator adds no more then, so that late prompts are as long as those that slow ways
 are timed on."""
 MAX_EDITS = 16

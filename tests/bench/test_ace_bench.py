@@ -51,7 +51,7 @@ async def test_the_worst_case_says_nothing_twice_and_ends_its_playbook() -> None
     made = world("worst", 60)
     row, ask = await counted(setting(made), STRICT, made, keeps="reflector")
     assert row["stops"] == {"rounds used up": 60}
-    assert row["bullets"] == 50
+    assert row["bullets"] == 20
     said = [made.write("".join(one.content for one in request.messages or ())) for request in ask.kept]
     assert len(set(said)) == 180
 
