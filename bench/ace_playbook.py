@@ -37,7 +37,7 @@ from tasks.ace.playbook_text import parse, to_text
 from tasks.ace.refining import Refined, refine
 from tasks.ace.rendering import append_only
 from tasks.ace.similarity import Embedded, Lexical
-from tasks.extraction.tokens import LocalCounter
+from tasks.tokens.counting import LocalCounter
 
 RESULT = Path(__file__).parent / "results" / "ace_playbook.json"
 PRUNING = "tasks.ace.pruning"

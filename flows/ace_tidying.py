@@ -10,10 +10,10 @@ from backends.base import Outcome
 from backends.messages import Request
 from flows.ace_models import Roles
 from flows.ace_parameters import AceBase
-from flows.extraction_serving import serving_of
-from flows.extraction_tokens import token_counter
+from flows.model_serving import serving_of
 from flows.run import Run
 from flows.settings import SettingsError
+from flows.token_counting import token_counter
 from tasks.ace.answers import read_object
 from tasks.ace.deltas import Change
 from tasks.ace.embeddings import LocalEmbedder
@@ -25,7 +25,7 @@ from tasks.ace.rendering import in_tags
 from tasks.ace.roles import Role, purpose_of
 from tasks.ace.similarity import Embedded, Lexical
 from tasks.ace.values import AceTask, Question
-from tasks.extraction.tokens import TokenCounter
+from tasks.tokens.counting import TokenCounter
 
 REVIEW_TOKENS = 800
 """What a review adds to a question: four texts of at most 600 characters."""

@@ -10,10 +10,10 @@ from prefect.logging import get_run_logger
 
 from flows.extraction_documents import Extract
 from flows.extraction_parameters import ExtractionParameters
-from flows.extraction_serving import Serving, serving_of
-from flows.extraction_tokens import token_counter
+from flows.model_serving import Serving, serving_of
 from flows.run import Run
 from flows.settings import SettingsError
+from flows.token_counting import token_counter
 from tasks.ask import AskEach
 from tasks.extraction.asking import Asker, Settings
 from tasks.extraction.budgets import Budget, fitted
@@ -24,9 +24,9 @@ from tasks.extraction.prompting import Prompting
 from tasks.extraction.rooms import Room
 from tasks.extraction.schema import answer_schema
 from tasks.extraction.spec import ExtractionSpec, LabelSpec
-from tasks.extraction.tokens import TokenCounter
 from tasks.extraction.values import Document, Window
 from tasks.generate import Generator
+from tasks.tokens.counting import TokenCounter
 
 CHARACTERS_A_TOKEN = 4
 """About; for the overlap of the halves of a chunk."""

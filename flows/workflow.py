@@ -23,12 +23,12 @@ from flows.told import UNDERSTOOD
 from tasks.ace.playbook_json import PlaybookFileError
 from tasks.ace.spec import TaskError
 from tasks.batch.rows import InputError
-from tasks.extraction.chat_template import TokenizerError
 from tasks.extraction.sources import DocumentsError
 from tasks.generate import UnansweredError
 from tasks.icm.claims import DataError
 from tasks.icm.scoring import LabelMassError
 from tasks.identity import WeightsChangedError
+from tasks.tokens.chat_template import TokenizerError
 
 P = ParamSpec("P")
 R = TypeVar("R")

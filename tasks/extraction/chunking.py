@@ -11,9 +11,9 @@ from semantic_text_splitter import TextSplitter
 
 from tasks.extraction.budgets import balanced_size, chunk_count
 from tasks.extraction.rulers import Ruler, ruler_for
-from tasks.extraction.tokens import TokenCounter
 from tasks.extraction.unbroken import kept_together, masked
 from tasks.extraction.values import Window
+from tasks.tokens.counting import TokenCounter
 
 TAIL = 0.25
 """Of a window: where its end is looked for. A better place before that costs more than it is worth."""

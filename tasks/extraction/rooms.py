@@ -6,8 +6,8 @@ from backends.errors import ContextOverflowError
 from backends.messages import Message
 from tasks.extraction.budgets import Budget
 from tasks.extraction.prompting import Prompting
-from tasks.extraction.tokens import TURN_TOKENS, TokenCounter
 from tasks.extraction.values import Window
+from tasks.tokens.counting import TURN_TOKENS, TokenCounter
 
 LEAST_CHUNK_TOKENS = 16
 

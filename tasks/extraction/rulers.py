@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import anyio
 
-from tasks.extraction.tokens import TokenCounter, pieces
+from tasks.tokens.counting import TokenCounter, pieces
 
 PIECE_CHARACTERS = 16_000
 """Counted by one request to a server; between two of these places a length is an estimate."""

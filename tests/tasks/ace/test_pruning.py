@@ -14,7 +14,7 @@ from tasks.ace.deltas import Change, removal
 from tasks.ace.playbook import EditError, Playbook, Section
 from tasks.ace.pruning import COUNTED_AT_ONCE, PlaybookTokens, prune
 from tasks.ace.rendering import append_only, shown_line
-from tasks.extraction.tokens import LocalCounter
+from tasks.tokens.counting import LocalCounter
 from tests.tasks.ace.playbooks import playbooks, read_playbooks
 from tests.tasks.extraction.made_tokens import SPOKEN, small_tokenizer
 

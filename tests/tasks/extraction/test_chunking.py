@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tasks.extraction.budgets import balanced_size, chunk_count
 from tasks.extraction.chunking import shift_of, split
-from tasks.extraction.tokens import LocalCounter, TokenCounter
 from tasks.extraction.unbroken import kept_together
 from tasks.extraction.values import Window
+from tasks.tokens.counting import LocalCounter, TokenCounter
 from tests.tasks.extraction.made_tokens import SPOKEN, FarWords, Words, small_tokenizer
 
 LOCAL = LocalCounter(small_tokenizer())

@@ -12,8 +12,8 @@ from tasks.extraction.budgets import Budget
 from tasks.extraction.prompting import Prompting
 from tasks.extraction.rooms import Room
 from tasks.extraction.spec import read_spec
-from tasks.extraction.tokens import TURN_TOKENS
 from tasks.extraction.values import Window
+from tasks.tokens.counting import TURN_TOKENS
 
 EXAMPLE = {"text": "Ada spoke.", "entities": [{"label": "x", "text": "Ada"}]}
 SPEC = read_spec({"name": "a", "description": "Find.", "labels": [{"name": "x"}], "examples": [EXAMPLE]})

@@ -12,7 +12,7 @@ from cache.errors import CorruptEntryError
 from cache.keys import Key, make_key
 from cache.lookup import Lookup
 from tasks.codec import decode_note, encode_note
-from tasks.extraction.tokens import TokenCounter
+from tasks.tokens.counting import TokenCounter
 
 NOTE = "tokens"
 

@@ -13,11 +13,11 @@ from backends.errors import BackendError, BadRequestError
 from backends.messages import Message, Request, SamplingParams
 from cache.errors import CacheMissError
 from cache.lookup import CacheMode
-from flows.extraction_serving import PATIENCE_SECONDS, Serving
+from flows.model_serving import PATIENCE_SECONDS, Serving
 from flows.run import Run
-from tasks.extraction.chat_template import TokenizerError
-from tasks.extraction.remembered import RememberedCounter
-from tasks.extraction.tokens import RoughCounter, ServerCounter, TokenCounter, local_counter
+from tasks.tokens.chat_template import TokenizerError
+from tasks.tokens.counting import RoughCounter, ServerCounter, TokenCounter, local_counter
+from tasks.tokens.remembered import RememberedCounter
 
 PROBE = "How many tokens has this?"
 """What a server is asked to count, to see whether it can, and whether it counts as the files do."""

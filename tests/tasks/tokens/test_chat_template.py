@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backends.messages import Message
-from tasks.extraction.chat_template import ChatTemplate, TokenizerError, read_chat_template
+from tasks.tokens.chat_template import ChatTemplate, TokenizerError, read_chat_template
 
 ASKED = (Message(role="system", content="Be brief."), Message(role="user", content="<b>Hi</b>"))
 

@@ -20,13 +20,13 @@ from cache.disk_store import DiskStore
 from cache.lookup import CacheMode, Lookup
 from flows.answering import Answerer
 from flows.extraction_parameters import ExtractionParameters
-from flows.extraction_serving import Serving
-from flows.extraction_tokens import PROBE, token_counter
+from flows.model_serving import Serving
 from flows.run import Run
 from flows.settings import Settings
-from tasks.extraction.remembered import RememberedCounter
-from tasks.extraction.tokens import LocalCounter, RoughCounter
+from flows.token_counting import PROBE, token_counter
 from tasks.generate import Generator
+from tasks.tokens.counting import LocalCounter, RoughCounter
+from tasks.tokens.remembered import RememberedCounter
 from tests.fake_vllm import FakeVLLM, encode, listen, render_chat
 from tests.flows.running import free_port
 from tests.helpers import MODEL, Naps
@@ -75,7 +75,7 @@ async def make_run(tmp_path: Path) -> AsyncIterator[MakeRun]:
 
 @pytest.fixture(autouse=True)
 def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr("flows.extraction_tokens.get_run_logger", lambda: logging.getLogger("a run"))
+    monkeypatch.setattr("flows.token_counting.get_run_logger", lambda: logging.getLogger("a run"))
     caplog.set_level(logging.INFO, logger="a run")
     return caplog
 
@@ -152,7 +152,7 @@ async def test_a_name_on_the_hub_means_the_same_everywhere(
 async def test_files_count_for_a_server_that_is_away_or_silent(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.extraction_tokens.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("flows.token_counting.PATIENCE_SECONDS", 0.1)
     serving = write_model(tmp_path / "m")
     assert isinstance(await token_counter(make_run(f"http://127.0.0.1:{free_port()}"), serving), LocalCounter)
     with closing(listen()) as silent:

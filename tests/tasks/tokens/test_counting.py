@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from backends.messages import Message
 from backends.vllm_server import VLLMServer
-from tasks.extraction.chat_template import TokenizerError
-from tasks.extraction.tokens import LocalCounter, ServerCounter, local_counter, pieces
+from tasks.tokens.chat_template import TokenizerError
+from tasks.tokens.counting import LocalCounter, ServerCounter, local_counter, pieces
 from tests.fake_vllm import FakeVLLM, encode
 from tests.helpers import MODEL
 from tests.tasks.extraction.made_tokens import SPOKEN, small_tokenizer, write_tokenizer

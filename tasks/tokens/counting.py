@@ -11,7 +11,7 @@ import anyio.to_thread
 from tokenizers import Tokenizer
 
 from backends.messages import Message, Request, SamplingParams
-from tasks.extraction.chat_template import (
+from tasks.tokens.chat_template import (
     CONFIG_FILE,
     TEMPLATE_FILE,
     ChatTemplate,

@@ -9,7 +9,7 @@ from backends.messages import Message
 from cache.disk_store import DiskStore
 from cache.errors import CacheMissError
 from cache.lookup import CacheMode, Lookup
-from tasks.extraction.remembered import RememberedCounter
+from tasks.tokens.remembered import RememberedCounter
 
 TALK = (Message(role="user", content="how are you"),)
 

@@ -1,0 +1,1 @@
+"""Tokens of a model, counted as it counts them."""
