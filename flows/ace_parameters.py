@@ -71,7 +71,7 @@ class AceBase(RunParameters):
         "what is said of right answers was never tried; or only those that a review put right",
     )
     curator_chunk: int = Field(default=20, ge=1, description="Reviews that one Curator is shown")
-    max_operations: int = Field(default=16, ge=1, le=64, description="Edits of one Curator")
+    max_operations: int = Field(default=24, ge=1, le=64, description="Edits of one Curator")
     post_generation: bool = Field(
         default=False, description="Ask each row again with the new playbook, as published; only a metric"
     )
@@ -107,7 +107,11 @@ class AceBase(RunParameters):
     structured_output: bool = Field(
         default=True, description="Have the server follow schemas; False for servers that cannot"
     )
-    max_output_tokens: int = Field(default=2048, ge=1, description="Of each answer")
+    max_output_tokens: int = Field(
+        default=1024,
+        ge=1,
+        description="Of each answer; the longer they may be, the fewer travel in one request",
+    )
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int = Field(default=42, ge=0)

@@ -147,8 +147,11 @@ class Learner:
     ) -> None:
         """Have the latest answers reviewed; what was right is done with then."""
         shown = [_judged_bullets(run, playbook) for run in runs]
+        # One schema for all, so that they travel in one list; votes on what was not shown are not read.
+        any_shown = list(dict.fromkeys(one for ids in shown for one in ids))
+        schema = partial(reflector_schema, any_shown) if self.curation.structured else None
         found = await self.reflector.ask(
-            [self._to_review(run, playbook, ids) for run, ids in zip(runs, shown, strict=True)],
+            [self._to_review(run, playbook, ids, schema) for run, ids in zip(runs, shown, strict=True)],
             lambda place, text: read_reflected(text, shown[place]),
             purpose=purpose,
             start=[number - 1] * len(runs),  # a review that did not help calls for a better reviewer
@@ -162,12 +165,14 @@ class Learner:
             elif one.value is None or (not is_news and "no new lesson" in self.stops):
                 run.stop = "no new lesson"
 
-    def _to_review(self, run: QuestionRun, playbook: Playbook, shown: Sequence[str]) -> Asked:
+    def _to_review(
+        self, run: QuestionRun, playbook: Playbook, shown: Sequence[str], schema: Callable[[int], str] | None
+    ) -> Asked:
         return Asked(
             messages=reflector_messages(
                 self.task, excerpt(playbook, shown), run.question, run.last.generated, run.last.feedback
             ),
-            schema=partial(reflector_schema, shown) if self.curation.structured else None,
+            schema=schema,
         )
 
     def _close(self, runs: Sequence[QuestionRun], *, is_last: bool) -> None:

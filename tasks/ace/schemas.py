@@ -38,9 +38,9 @@ def generator_schema(live: Sequence[str], max_tokens: int) -> str:
 
 
 def reflector_schema(shown: Sequence[str], max_tokens: int) -> str:
-    """Return the schema of a Reflector's answer; it votes on the bullets that it is shown."""
+    """Return the schema of a Reflector's answer; it votes on bullets that it, or a neighbour, is shown."""
     vote = _object({"id": {"enum": list(shown)}, "tag": {"enum": list(TAGS)}})
-    votes: JsonSchema = {"type": "array", "items": vote, "maxItems": len(shown)}
+    votes: JsonSchema = {"type": "array", "items": vote, "maxItems": min(MAX_CITED, len(shown))}
     lesson = _text(MAX_LESSON, max_tokens, share=0.5)
     return _json(
         {
