@@ -15,6 +15,7 @@ from tasks.ace.prompts import CHECKER, CURATOR, GENERATOR, REFLECTOR, SHEET
 
 BLOCK = r"<{0}>\n(.*?)\n</{0}>"
 BULLET = re.compile(r"^\[([^\]]+)\] (.*)$", re.MULTILINE)
+INSIGHT = re.compile(r"^insight: (.*)$", re.MULTILINE)
 LABEL = re.compile(r"[Rr]ight answer is: (.*)")
 
 
@@ -95,7 +96,7 @@ class MadeUpLearner:
         there = {text for _, text in _bullets(prompt)}
         operations: list[dict[str, str]] = []
         for question, review in zip(_blocks("question", prompt), _blocks("reflection", prompt), strict=True):
-            lesson = review.removeprefix("insight: ") if review.startswith("insight: ") else ""
+            lesson = "".join(INSIGHT.findall(review)[-1:])
             if lesson and lesson not in there:
                 section = self.rules[self.questions[question][0]].section
                 operations.append({"type": "ADD", "section": section, "content": lesson})

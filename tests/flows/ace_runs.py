@@ -27,6 +27,7 @@ SMALL: JsonObject = {
     "test_rows": 12,
     "batch_size": 5,
     "eval_rows": 10,
+    "max_wait_seconds": 20,
 }
 """Parameters of a run that takes a second or two, and learns."""
 

@@ -53,6 +53,9 @@ INJECTIONS: list[object] = [
     [[]],
 ]
 
+ENDLESS = demo_rows("train")[6].question.text
+"""About it the Curator writes a megabyte."""
+
 WRONG_TYPES: Mapping[str, JsonObject] = {
     "generator": {"reasoning": {"a": 1}, "bullet_ids": 7, "final_answer": {"deep": [1, None]}},
     "reflector": {"reasoning": 3, "key_insight": ["a", {}], "bullet_tags": "all helpful"},
@@ -70,8 +73,14 @@ def hostile(role: str, prompt: str, answer: str) -> str:
         1: json.dumps(WRONG_TYPES[role]),
         2: "",
         3: answer[: len(answer) // 2],
-        4: json.dumps({"reasoning": "w" * MEGABYTE, "final_answer": "z" * MEGABYTE}) + "{[" * 1000,
+        4: json.dumps({"reasoning": "w" * 20_000, "final_answer": "z" * 20_000}) + "{[" * 1000,
     }
+    if (
+        role in {"generator", "curator"}
+        and f"{ENDLESS}\n</question>" in prompt
+        and "review says" not in prompt
+    ):
+        return json.dumps({"operations": "z" * MEGABYTE})
     if kind > max(spoilt) and role == "curator":
         operations = json.loads(answer)["operations"]
         return "Here you are:\n```json\n" + json.dumps({"operations": [*INJECTIONS, *operations]}) + "\n```"
@@ -83,7 +92,7 @@ def test_whatever_models_write_the_run_completes_and_the_playbook_is_whole(
     process: ICMProcess, prefect_server: PrefectServer, folders: Callable[[], Path]
 ) -> None:
     parameters = {
-        **SMALL, "train_rows": 40, "eval_rows": 100, "batch_size": 4, "max_output_tokens": 800_000,
+        **SMALL, "train_rows": 32, "eval_rows": 100, "batch_size": 4, "max_output_tokens": 400_000,
         "baselines": ["cheat-sheet"],
     }  # fmt: skip
     with FakeVLLM(writer=writer(spoil=hostile), max_model_len=2_000_000) as fake:
