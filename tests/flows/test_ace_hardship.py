@@ -186,7 +186,8 @@ def test_reviews_that_no_context_holds_together_are_curated_in_halves(
     assert sum(curators) == wrong > 4
     assert max(curators) < wrong
     assert outcome.summary["cost"]["overflows"] >= 1
-    assert not refusals_of(outcome)
+    # Halves are curated at once, so the second may want what the first has added.
+    assert all("same" in change["refused"] for change in refusals_of(outcome))
     assert outcome.summary["bullets"] == outcome.summary["edits"]["applied"] > 0
 
 
