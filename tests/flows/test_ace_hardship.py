@@ -67,7 +67,7 @@ WRONG_TYPES: Mapping[str, JsonObject] = {
 def hostile(role: str, prompt: str, answer: str) -> str:
     """Spoil five answers of eight, each in its own way, as the prompt has it."""
     kind = int(8 * unit("hostile", role, prompt))
-    thought = {"operations": [], "final_answer": "thought", "x": 1}
+    thought: JsonObject = {"operations": [], "final_answer": "thought", "x": 1}
     spoilt = {
         0: f"<think>{json.dumps(thought)}</think>{answer}",
         1: json.dumps(WRONG_TYPES[role]),
