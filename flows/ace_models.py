@@ -1,15 +1,19 @@
 """Who answers for the roles of ACE: the models that the parameters name, the cheapest first."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect.logging import get_run_logger
 
+from backends.errors import BackendError
 from backends.registry import PROVIDERS, ModelName, parse_model
+from cache.lookup import CacheMode
 from flows.ace_parameters import AceBase, TierParameters
 from flows.answering import identify_other, servers_of
 from flows.providers import revision_in_keys
 from flows.run import Run
+from flows.settings import SettingsError
 from tasks.ace.roles import Role, Tier
 from tasks.ask import Stop
 from tasks.identity import Identity
@@ -82,6 +86,7 @@ class Models:
         servers = servers_of(other.backend) if other else run.answerer.servers
         if not servers or PROVIDERS[name.provider].external:
             return revision_in_keys(name.provider, None, run.settings) or ""
+        await self._require_served(name)
         identity = Identity(
             witness=servers[0],
             store=run.store,
@@ -91,3 +96,22 @@ class Models:
             sends_prompts=run.estimator is None,
         )
         return await identify_other(servers, identity)
+
+    async def _require_served(self, name: ModelName) -> None:
+        """Insist that the run's own server has a model, if it can be asked.
+
+        Raises:
+            SettingsError: It has others.
+        """
+        run = self._run
+        if run.server is None or name.provider != run.parameters.provider:
+            return
+        if run.generator.lookup.mode is CacheMode.REPLAY:
+            return
+        with contextlib.suppress(BackendError):
+            served = (await run.server.capabilities()).roots
+            if name.name not in served:
+                raise SettingsError(
+                    f"a tier names the model {name.name!r}, which the server does not serve; it serves "
+                    f"{', '.join(sorted(served)) or 'none'}"
+                )

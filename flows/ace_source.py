@@ -12,7 +12,6 @@ from flows.settings import PROJECT, SettingsError
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_json import PlaybookFileError, from_json, to_json
 from tasks.ace.playbook_text import parse
-from tasks.ace.rows import RowError
 from tasks.ace.spec import find_task
 from tasks.ace.values import AceTask, Row
 
@@ -159,10 +158,13 @@ def read_rows(task: AceTask, parameters: AceBase, split: str, given: str, most: 
 def _row(task: AceTask, line: str, row_id: str, where: str) -> Row:
     try:
         fields: object = json.loads(line)
-        if not isinstance(fields, dict):
-            raise RowError("it is no JSON object")
-        return task.read(cast("dict[str, object]", fields), row_id)
     except (ValueError, RecursionError) as error:
+        raise RowsError(f"{where}: it is no JSON ({error}); mend the line, or leave it out") from error
+    if not isinstance(fields, dict):
+        raise RowsError(f"{where}: it is no JSON object; write the row as one, or leave it out")
+    try:
+        return task.read(cast("dict[str, object]", fields), row_id)
+    except ValueError as error:
         raise RowsError(f"{where}: {error}") from error
 
 

@@ -64,7 +64,7 @@ def connection_to(
     api = settings.apis[name]
     if api.api_key is None and provider.needs_key:
         raise SettingsError(
-            f"the parameter model or fallback names {name!r}, and {provider.variables}API_KEY is not set; "
+            f"a parameter names a model of {name!r}, and {provider.variables}API_KEY is not set; "
             "set it, then `make up` hands it to the worker"
         )
     address = Address(
