@@ -11,7 +11,7 @@ from tasks.ace.attempts import EARLY
 from tasks.ace.learning import Lessons
 from tasks.ace.rendering import Rendering
 
-EarlyStop = Literal["repeated answer", "no new lesson"]
+EarlyStop = Literal["repeated answer", "no new lesson", "unreadable review"]
 Baseline = Literal["no playbook", "in-context examples", "cheat-sheet"]
 
 
@@ -62,13 +62,13 @@ class AceBase(RunParameters):
     )
     rounds: int = Field(default=3, ge=1, description="Reviews of a wrong answer, each with a new attempt")
     early_stopping: list[EarlyStop] = Field(
-        default=["repeated answer", "no new lesson"],
+        default=["repeated answer", "no new lesson", "unreadable review"],
         description="What ends a row's rounds besides a right answer",
     )
     lessons: Lessons = Field(
-        default="wrong",
-        description="Which rows teach the Curator: all, as published; those answered wrong at first, since "
-        "what is said of right answers was never tried; or only those that a review put right",
+        default="corrected",
+        description="Which rows teach the Curator: those that a review put right, since their lesson has proved "
+        "itself; those answered wrong at first; or all, as published",
     )
     curator_chunk: int = Field(default=20, ge=1, description="Reviews that one Curator is shown")
     max_operations: int = Field(default=24, ge=1, le=64, description="Edits of one Curator")

@@ -10,11 +10,17 @@ from tasks.ace.values import Feedback, Question
 from tasks.ace.votes import NEUTRAL
 
 Stop = Literal[
-    "right at first", "corrected", "repeated answer", "no new lesson", "rounds used up", "no answer"
+    "right at first",
+    "corrected",
+    "repeated answer",
+    "no new lesson",
+    "unreadable review",
+    "rounds used up",
+    "no answer",
 ]
 """Why a question was done with."""
 
-EARLY: tuple[Stop, ...] = ("repeated answer", "no new lesson")
+EARLY: tuple[Stop, ...] = ("repeated answer", "no new lesson", "unreadable review")
 """The stops that the reference does not have."""
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from tasks.ace.answers import read_reflected
-from tasks.ace.attempts import EARLY, Attempt, QuestionRun, votes_of
+from tasks.ace.answers import Reflected, read_reflected
+from tasks.ace.attempts import EARLY, Attempt, QuestionRun, Stop, votes_of
 from tasks.ace.curating import Curation
 from tasks.ace.deltas import Change
 from tasks.ace.generating import Asking
@@ -157,13 +157,20 @@ class Learner:
             start=[number - 1] * len(runs),  # a review that did not help calls for a better reviewer
         )
         for run, one in zip(runs, found, strict=True):
-            is_news = one.value is not None and bool(one.value.lesson) and not run.has_said(one.value.lesson)
+            run.stop = self._stop_after(run, one.value)
             if one.value is not None:
                 run.reviews.append(one.value)
-            if run.last.feedback.is_ok:
-                run.stop = "right at first"
-            elif one.value is None or (not is_news and "no new lesson" in self.stops):
-                run.stop = "no new lesson"
+
+    def _stop_after(self, run: QuestionRun, review: Reflected | None) -> Stop | None:
+        """Say whether a review, which is not among those of the question yet, ends its rounds, and why."""
+        if run.last.feedback.is_ok:
+            return "right at first"
+        found: Stop | None = None
+        if review is None:
+            found = "unreadable review"
+        elif not review.lesson or run.has_said(review.lesson):
+            found = "no new lesson"
+        return found if found in self.stops else None
 
     def _to_review(
         self, run: QuestionRun, playbook: Playbook, shown: Sequence[str], schema: Callable[[int], str] | None

@@ -30,7 +30,9 @@ def test_every_api_has_its_own_limits_else_the_general_ones_else_the_usual(
 
 @pytest.mark.parametrize("name", ["openai", "openrouter", "anthropic"])
 def test_an_api_without_its_key_is_refused_with_the_variable(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"a parameter names a model of '{name}', and {name.upper()}_API_KEY"):
+    with pytest.raises(
+        SettingsError, match=f"a parameter names a model of '{name}', and {name.upper()}_API_KEY"
+    ):
         open_provider(name, Settings())
 
 

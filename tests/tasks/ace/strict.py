@@ -35,8 +35,9 @@ class Strict:
         votes: list[tuple[str, str]] = []
         for _ in range(self.rounds):
             is_right = generated.final_answer == row.target
-            review = self._reflect(row, generated, is_right=is_right) or review
-            votes += review.votes if review else ()
+            reflected = self._reflect(row, generated, is_right=is_right)
+            votes += reflected.votes if reflected else ()
+            review = reflected or review
             if is_right:
                 break
             generated = self._generate(row, review)

@@ -117,6 +117,31 @@ async def test_a_batch_of_one_makes_the_calls_of_the_published_loop(poison: int,
     assert statistics(playbook) == statistics(expected)
 
 
+async def test_a_review_that_cannot_be_read_is_as_in_the_published_loop_or_has_a_reason_of_its_own() -> None:
+    every = rows(12)
+    made_up = model(every)
+
+    def script(request: Request) -> Response:
+        mumbles = (
+            role_of(request) == "reflector"
+            and "wrong" in prompt_text(request)
+            and "case 5" in prompt_text(request)
+        )
+        return Response(text="I cannot say {", finish_reason="stop") if mumbles else made_up(request)
+
+    strict = Strict(task=TASK, call=script)
+    strict.learn(every)
+    ask = Asker(script=script)
+    playbook, made = Playbook(), learner(ask, every, stops=frozenset())
+    for step, row in enumerate(every, start=1):
+        playbook = (await made.learn(playbook, [row.question], step=step, name="b")).playbook
+    assert ask.requests == strict.calls
+    stopped = await learner(Asker(script=script), every).learn(
+        Playbook(), [every[5].question], step=1, name="b"
+    )
+    assert [run.stop for run in stopped.questions] == ["unreadable review"]
+
+
 async def test_a_batch_is_asked_wave_by_wave() -> None:
     every = rows(10)
     ask = Asker(script=model(every))
