@@ -22,6 +22,7 @@ from flows.ace_results import (
     AceResult,
     Method,
     ace_directory,
+    overlaps,
     percent,
     write_files,
 )
@@ -114,7 +115,7 @@ def result_of(session: Session, flow: str, methods: Sequence[Method], started: f
     """Collect what came of a run."""
     run, source = session.run, session.source
     best, step = best_of(session)
-    rows = (*source.train, *source.test)
+    rows = source.train or source.test  # those of the steps; ids are unique within a file
     return AceResult(
         parameters=session.parameters,
         flow=flow,
@@ -133,7 +134,7 @@ def result_of(session: Session, flow: str, methods: Sequence[Method], started: f
         cost_usd=run.cost_usd(),
         costs=session.costs.rows(read_rows(session.directory / LEDGER)),
         max_tokens=session.tidying.max_tokens,
-        notes=source.notes,
+        notes=(*source.notes, *overlaps(source.train, source.validation, source.test)),
         questions={row.question.id: row.question.text for row in rows},
         samples=run.samples,
         flow_run_id=running_flow_run.id,

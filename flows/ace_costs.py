@@ -20,7 +20,13 @@ class RoleCost:
     cost: Cost
     """Of all runs."""
     took_over: int
+    """Questions that the tiers below could not answer, or not surely."""
+    rescued: int
+    """Of them, those that have a usable answer now and had none."""
     gained: int
+    """Of them, those that are right now and were wrong; of evaluations only."""
+    lost: int
+    """The other way round."""
 
 
 class RoleCosts:
@@ -66,7 +72,9 @@ class RoleCosts:
                         put=put,
                         cost=cost,
                         took_over=counts.took_over,
+                        rescued=counts.rescued,
                         gained=counts.gained,
+                        lost=counts.lost,
                     )
                 )
         return rows

@@ -87,7 +87,9 @@ def _costs(result: AceResult) -> list[CostView]:
             input_tokens=one.cost.input_tokens,
             output_tokens=one.cost.output_tokens,
             took_over=one.took_over,
+            rescued=one.rescued,
             gained=one.gained,
+            lost=one.lost,
         )
         for one in result.costs
     ]

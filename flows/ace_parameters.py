@@ -67,7 +67,7 @@ class AceBase(RunParameters):
     )
     lessons: Lessons = Field(
         default="corrected",
-        description="Which rows teach the Curator: those that a review put right, since their lesson has proved "
+        description="Which rows teach the Curator: those that a review put right, whose lesson has proved "
         "itself; those answered wrong at first; or all, as published",
     )
     curator_chunk: int = Field(default=20, ge=1, description="Reviews that one Curator is shown")

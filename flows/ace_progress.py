@@ -72,6 +72,8 @@ def growth_table(
     """Return one row for each step."""
     evaluated = {one.step: one for one in validations}
     rows: list[dict[str, Any]] = []
+    if start := evaluated.get(0):
+        rows.append({"step": 0, **_evaluated(start)})
     for step, count in zip(steps, tokens, strict=True):
         runs, one = step.learned.questions, evaluated.get(step.number)
         rows.append(
@@ -83,11 +85,17 @@ def growth_table(
                 "right at last": sum(run.is_right_at_last for run in runs),
                 "bullets": len(step.learned.playbook),
                 "tokens": count,
-                "accuracy": f"{one.evaluation.accuracy:.1%}" if one else "",
-                "best": "yes" if one and one.is_best else "",
+                **_evaluated(one),
             }
         )
     return rows
+
+
+def _evaluated(one: Validated | None) -> dict[str, Any]:
+    """Return what a row says of an evaluation after its step."""
+    if one is None:
+        return {"accuracy": "", "best": ""}
+    return {"accuracy": f"{one.evaluation.accuracy:.1%}", "best": "yes" if one.is_best else ""}
 
 
 def delta_markdown(step: Step) -> str:

@@ -18,6 +18,7 @@ from tasks.ace.evaluation import Evaluation
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_json import to_json
 from tasks.ace.playbook_text import to_text
+from tasks.ace.values import Row
 from tasks.intervals import bootstrap_interval
 from tasks.tally import Tally
 from tasks.whole_files import write_whole
@@ -27,6 +28,9 @@ PATHS = ("train_path", "validation_path", "test_path", "playbook")
 
 FEW_READABLE = 0.9
 """Under this share of answers that can be read the report warns: accuracy is one of form, then."""
+
+TAIL = 0.025
+"""Of an interval of 95 %, on either side."""
 
 BEST = "ACE"
 BEFORE = "the playbook it began with"
@@ -102,6 +106,14 @@ class AceResult:
     def warnings(self) -> list[str]:
         """Say what a reader must know before quoting a number."""
         found = list(self.notes)
+        if self.parameters.feedback != "labels":
+            judge = (
+                "the task's environment" if self.parameters.feedback == "environment" else "the model itself"
+            )
+            found.append(
+                f"No label was used to learn: of train and validation rows, and in the steps, right means "
+                f"accepted by {judge}. Only the test, and windows, are compared with labels."
+            )
         found += [
             f"{number} answers came from the fallback {name}, since the server stayed away."
             for name, number in self.tally.stand_ins.items()
@@ -205,12 +217,21 @@ def percent(evaluation: Evaluation) -> str:
 
 @lru_cache(maxsize=512)  # the figure shows all validations anew after each
 def interval(evaluation: Evaluation) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy, drawing whole rows; (0, 1) of nothing."""
+    """Return the 95 % interval of an accuracy, drawing whole rows; (0, 1) of nothing.
+
+    Where all rows came out alike, a bootstrap has no width: then it is the exact interval of the rows
+    (Clopper and Pearson, 1934).
+    """
     parts = [
         (place < row.score.right, row.row_id) for row in evaluation.rows for place in range(row.score.total)
     ]
     if not parts:
         return 0.0, 1.0
+    least = TAIL ** (1 / len(evaluation.rows))
+    if evaluation.right == 0:
+        return 0.0, 1.0 - least
+    if evaluation.right == evaluation.total:
+        return least, 1.0
     return bootstrap_interval([right for right, _ in parts], [row for _, row in parts])
 
 
@@ -280,6 +301,21 @@ def write_files(result: AceResult, directory: Path) -> dict[str, object]:
     write_whole(directory / "answers.jsonl", _lines(answer_rows(result)))
     write_whole(directory / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def overlaps(train: Sequence[Row], validation: Sequence[Row], test: Sequence[Row]) -> list[str]:
+    """Warn of rows that are asked in two splits."""
+    learnt = {(row.question.context, row.question.text) for row in train}
+    found: list[str] = []
+    for name, rows in (("validation", validation), ("test", test)):
+        if both := sum((row.question.context, row.question.text) in learnt for row in rows):
+            found.append(
+                f"{both} of {len(rows)} {name} rows are train rows, too: their answers may be learnt."
+            )
+    chosen = {(row.question.context, row.question.text) for row in validation}
+    if both := sum((row.question.context, row.question.text) in chosen for row in test):
+        found.append(f"{both} of {len(test)} test rows are validation rows, too, which chose the playbook.")
+    return found
 
 
 def stops_of(steps: Iterable[Step]) -> Counter[str]:

@@ -92,8 +92,12 @@ class CostView:
     output_tokens: int
     took_over: int
     """Questions that it got from the tier below."""
+    rescued: int
+    """Of them, those that have a usable answer and had none."""
     gained: int
-    """Of them, those that ended in a usable answer."""
+    """Of them, those that are right and were wrong; of evaluations, where targets may be looked at."""
+    lost: int
+    """The other way round."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,11 @@ async def evaluate(
     """
     answered = await _answers([row.question for row in rows], asking, generator, purpose)
     scores = [_score(checker, row.target, one.value) for row, one in zip(rows, answered, strict=True)]
+    for row, one, score in zip(rows, answered, scores, strict=True):
+        if one.below is not None:
+            was_right = _score(checker, row.target, one.below).is_correct
+            generator.counts[one.tier].gained += score.is_correct and not was_right
+            generator.counts[one.tier].lost += was_right and not score.is_correct
     return _evaluation([row.question for row in rows], answered, scores)
 
 

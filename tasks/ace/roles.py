@@ -6,7 +6,7 @@ that the model was not sure of. Confidence is the geometric mean of the probabil
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from backends.base import Outcome
@@ -38,17 +38,21 @@ class TierCounts:
     took_over: int = 0
     """Of those asked, how many the tiers below could not answer."""
     usable: int = 0
+    rescued: int = 0
+    """Of those taken over, how many have an answer that can be used, and had none."""
     gained: int = 0
-    """Of those taken over, how many were answered."""
+    """Of those taken over, how many are right and were wrong; counted where targets may be looked at."""
+    lost: int = 0
+    """Of those taken over, how many are wrong and were right; likewise."""
     unsure: int = 0
     """Usable, and handed on nevertheless for want of confidence."""
 
-    def note(self, *, taken_over: bool, usable: bool, sure: bool) -> None:
+    def note(self, *, taken_over: bool, usable: bool, rescued: bool, sure: bool) -> None:
         """Count one answer."""
         self.asked += 1
         self.took_over += taken_over
         self.usable += usable
-        self.gained += taken_over and usable
+        self.rescued += rescued
         self.unsure += usable and not sure
 
 
@@ -71,6 +75,8 @@ class Answered(Generic[T]):
     """Which one gave it."""
     error: BackendError | None = None
     """Why there is no answer at all."""
+    below: T | None = None
+    """The answer of the last tier below that had one, which this one replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +122,18 @@ class Role:
             now = [place for place in waiting if first[place] <= number]
             outcomes = await self._asked(number, tier, [questions[place] for place in now], purpose)
             for place, outcome in zip(now, outcomes, strict=True):
-                one = _answered(outcome, number, place, read)
+                one, before = _answered(outcome, number, place, read), found[place]
                 good = one.value is not None and usable(one.value)
                 sure = good and (_confidence(outcome) >= tier.min_confidence or number == last)
-                if good or not is_usable[place]:
-                    found[place], is_usable[place] = one, good
-                self.counts[number].note(taken_over=number > 0, usable=good, sure=sure)
+                self.counts[number].note(
+                    taken_over=number > 0,
+                    usable=good,
+                    rescued=number > 0 and good and not is_usable[place],
+                    sure=sure,
+                )
+                if good or (not is_usable[place] and (one.value is not None or before.value is None)):
+                    found[place] = replace(one, below=before.value)
+                    is_usable[place] = good
                 if sure:
                     waiting.remove(place)
         return found

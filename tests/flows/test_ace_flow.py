@@ -245,8 +245,8 @@ def test_progress_deltas_growth_and_report_are_in_the_ui(
     for change in added:
         assert f"+ [{change['bullet_id']}] {change['text']}" in delta
     growth = json.loads(artifacts["ace-growth"]["data"])
-    assert [row["step"] for row in growth] == [1, 2, 3, 4]
-    assert [row["bullets"] for row in growth] == [step["bullets"] for step in steps_of(finished.outcome)]
+    assert [row["step"] for row in growth] == [0, 1, 2, 3, 4]
+    assert [row["bullets"] for row in growth[1:]] == [step["bullets"] for step in steps_of(finished.outcome)]
     assert growth[-1]["best"] == "yes"
     assert "](data:image/svg+xml;base64," in artifacts["ace-growth-figure"]["data"]
     assert finished.outcome.summary["headline"] in artifacts["ace-report"]["data"]
@@ -462,10 +462,13 @@ def test_a_larger_model_takes_over_what_the_small_one_is_not_sure_of(process: IC
     for role in ("generator", "test"):
         small, large = costs[role, 0], costs[role, 1]
         assert (small["model"], large["model"]) == ("small", "large")
-        assert small["put"] == large["put"] == large["took_over"] == large["gained"] > 0
+        assert small["put"] == large["put"] == large["took_over"] > 0
+        assert large["rescued"] == 0  # the small one had answers, and was not sure of them
         assert small["cost"]["sent"] == small["put"]
         assert small["took_over"] == small["gained"] == 0
-    assert methods_of(outcome)["ACE"]["right"] > KNOWN
+    right = methods_of(outcome)["ACE"]["right"]
+    assert right > KNOWN
+    assert costs["test", 1]["gained"] - costs["test", 1]["lost"] == right - KNOWN
     rows = read_rows(outcome.directory / "answers.jsonl")
     assert {row["tier"] for row in rows} == {1}
 
@@ -487,7 +490,7 @@ def test_a_review_that_did_not_help_calls_for_a_better_reviewer(process: ICMProc
     assert wrong
     assert costs["reflector", 0]["put"] == 10  # once each
     large = costs["reflector", 1]
-    assert large["put"] == large["took_over"] == large["gained"] == wrong
+    assert large["put"] == large["took_over"] == large["rescued"] == wrong
     assert all(len(attempts) in {1, 3} for step in steps_of(outcome) for attempts in step["attempts"])
     assert outcome.summary["bullets"] > 0
 

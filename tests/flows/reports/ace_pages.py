@@ -195,7 +195,8 @@ def _costs() -> list[CostView]:
     return [
         CostView(
             role=role, tier=tier, model=model, calls=calls, sent=sent,
-            input_tokens=tokens, output_tokens=tokens // 11, took_over=took_over, gained=gained,
+            input_tokens=tokens, output_tokens=tokens // 11, took_over=took_over,
+            rescued=gained, gained=gained // 2, lost=gained // 4,
         )
         for role, tier, model, calls, sent, tokens, took_over, gained in told
     ]  # fmt: skip
@@ -242,7 +243,17 @@ def hostile_run(evil: str) -> MadeUp:
         name=evil, note=evil, right=1, total=2, low=0.1, high=0.9, calls=1, input_tokens=1, output_tokens=1
     )
     cost = CostView(
-        role=evil, tier=0, model=evil, calls=1, sent=1, input_tokens=1, output_tokens=1, took_over=0, gained=0
+        role=evil,
+        tier=0,
+        model=evil,
+        calls=1,
+        sent=1,
+        input_tokens=1,
+        output_tokens=1,
+        took_over=0,
+        rescued=0,
+        gained=0,
+        lost=0,
     )
     page = AcePage(
         title=evil,
