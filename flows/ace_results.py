@@ -111,7 +111,7 @@ class AceResult:
                 "the task's environment" if self.parameters.feedback == "environment" else "the model itself"
             )
             found.append(
-                f"No label was used to learn: of train and validation rows, and in the steps, right means "
+                "No label was used to learn: of train and validation rows, and in the steps, right means "
                 f"accepted by {judge}. Only the test, and windows, are compared with labels."
             )
         found += [
