@@ -1,5 +1,8 @@
 """From the result of an ACE run to the page that shows it."""
 
+from collections.abc import Sequence
+
+from flows.ace_costs import RoleCost
 from flows.ace_results import AceResult, interval
 from flows.reports.ace_views import AcePage, CostView, EvaluationView, MethodView, Split, StepView
 from tasks.ace.adapting import Step, Validated
@@ -63,7 +66,7 @@ def _methods(result: AceResult) -> list[MethodView]:
         views.append(
             MethodView(
                 name=method.name,
-                note=method.note,
+                note=f"{method.note}{_free(spent)}",
                 right=method.evaluation.right,
                 total=method.evaluation.total,
                 low=low,
@@ -74,6 +77,12 @@ def _methods(result: AceResult) -> list[MethodView]:
             )
         )
     return views
+
+
+def _free(spent: Sequence[RoleCost]) -> str:
+    """Say where a method cost nothing because another part of the run had asked the same."""
+    is_free = sum(one.put for one in spent) > 0 and not any(one.cost.sent for one in spent)
+    return "; another part of the run had asked the same" if is_free else ""
 
 
 def _costs(result: AceResult) -> list[CostView]:
