@@ -4,12 +4,15 @@ The reference names a budget to the Curator, in a sentence, and never takes a bu
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
-from tasks.ace.bullets import Bullet
+from tasks.ace.bullets import Bullet, one_line
 from tasks.ace.deltas import Change, removal
 from tasks.ace.playbook import Playbook
-from tasks.ace.rendering import shown_line
+from tasks.ace.playbook_text import bullet_line
+from tasks.ace.rendering import RENDERINGS, Rendering, shown_line
 
 MAX_HARMFUL = 3
 
@@ -21,14 +24,16 @@ class PlaybookTokens:
     """Counts a playbook's tokens as it is shown to a model, every line but once.
 
     A line is counted with its newline. Tokenizers of bytes split behind a newline that a bracket follows, so
-    that for them the sum over lines is what the whole playbook has; for others, rather too many.
+    that for them the sum over lines is what the whole append-only playbook has; else it is rather too many.
 
     Args:
         count: Of the model's tokenizer, the tokens of a text by itself: `TokenCounter.count_text`.
+        rendering: How the playbook is shown.
     """
 
-    def __init__(self, count: Callable[[str], Awaitable[int]]) -> None:
+    def __init__(self, count: Callable[[str], Awaitable[int]], rendering: Rendering = "append-only") -> None:
         self._count = count
+        self._rendering: Rendering = rendering
         self._known: dict[str, int] = {}
 
     async def of_bullets(self, playbook: Playbook) -> dict[str, int]:
@@ -37,17 +42,50 @@ class PlaybookTokens:
         Raises:
             Exception: Whatever the counter raises; the lines that were counted by then are remembered.
         """
-        lines = {bullet.id: shown_line(bullet) + "\n" for bullet in playbook.by_age}
-        await self._learn(line for line in lines.values() if line not in self._known)
-        return {bullet_id: self._known[line] for bullet_id, line in lines.items()}
+        return await self._counted(
+            {bullet.id: self._line(playbook, bullet) + "\n" for bullet in playbook.by_age}
+        )
 
-    async def total(self, playbook: Playbook) -> int:
-        """Return the tokens of `append_only` and a newline at its end.
+    async def of_headings(self, playbook: Playbook) -> int:
+        """Return the tokens of all that is shown and is no bullet.
 
         Raises:
             Exception: Whatever the counter raises.
         """
-        return sum((await self.of_bullets(playbook)).values())
+        rest = RENDERINGS[self._rendering](playbook.remove(playbook.bullets))
+        lines = [f"{line}\n" for line in rest.split("\n")] if rest else []
+        known = await self._counted({line: line for line in lines})
+        return sum(known[line] for line in lines)
+
+    async def of_counts(self, playbook: Playbook) -> dict[str, int]:
+        """Return {id of a bullet: tokens of its counts, as a Curator is shown them beside the playbook}.
+
+        Raises:
+            Exception: Whatever the counter raises.
+        """
+        return await self._counted(
+            {
+                name: f"{json.dumps(name)}: {json.dumps([one.helpful, one.harmful])}, "
+                for name, one in playbook.counts.items()
+            }
+        )
+
+    async def total(self, playbook: Playbook) -> int:
+        """Return the tokens of the playbook as it is shown, and a newline at its end.
+
+        Raises:
+            Exception: Whatever the counter raises.
+        """
+        return sum((await self.of_bullets(playbook)).values()) + await self.of_headings(playbook)
+
+    def _line(self, playbook: Playbook, bullet: Bullet) -> str:
+        if self._rendering == "append-only":
+            return shown_line(bullet)
+        return bullet_line(playbook, replace(bullet, text=one_line(bullet.text)))
+
+    async def _counted(self, lines: Mapping[str, str]) -> dict[str, int]:
+        await self._learn(line for line in lines.values() if line not in self._known)
+        return {name: self._known[line] for name, line in lines.items()}
 
     async def _learn(self, lines: Iterable[str]) -> None:
         waiting = iter(list(dict.fromkeys(lines)))
@@ -78,7 +116,7 @@ def prune(
     Args:
         playbook: Before.
         tokens: Of every bullet, by its id: `PlaybookTokens.of_bullets`.
-        max_tokens: Of the playbook afterwards, if that means that it is empty.
+        max_tokens: Of the bullets afterwards, if that means that it is empty.
         step: The present one; what it added had no time to be of use.
         max_harmful: So many harmful votes, where they are more than the helpful ones, are too many.
 

@@ -13,7 +13,7 @@ from tasks.ace.bullets import Bullet, Counts
 from tasks.ace.deltas import Change, removal
 from tasks.ace.playbook import EditError, Playbook, Section
 from tasks.ace.pruning import COUNTED_AT_ONCE, PlaybookTokens, prune
-from tasks.ace.rendering import append_only, shown_line
+from tasks.ace.rendering import append_only, reference, shown_line
 from tasks.tokens.counting import LocalCounter
 from tests.tasks.ace.playbooks import playbooks, read_playbooks
 from tests.tasks.extraction.made_tokens import SPOKEN, small_tokenizer
@@ -233,3 +233,25 @@ def test_a_playbook_ends_within_its_budget_and_loses_no_more(
     assert after == playbook.remove(gone)
     assert len(set(gone)) == len(gone)
     assert prune(after, tokens, max_tokens=max_tokens, step=step, max_harmful=max_harmful) == (after, [])
+
+
+@settings(deadline=None)
+@given(st.one_of(playbooks(), read_playbooks()))
+def test_with_the_reference_rendering_headings_and_counters_are_counted(playbook: Playbook) -> None:
+    tokens = PlaybookTokens(Characters().count, "reference")
+    whole = reference(playbook)
+    assert asyncio.run(tokens.total(playbook)) == len(f"{whole}\n" if whole else "")
+
+
+async def test_a_vote_is_counted_where_it_is_shown() -> None:
+    playbook = many(1)
+    often = playbook.tagged([("misc-00001", "helpful")] * 1000, step=1)
+    for rendering, more in (("append-only", 0), ("reference", 3)):
+        tokens = PlaybookTokens(Characters().count, rendering)
+        assert await tokens.total(often) - await tokens.total(playbook) == more
+
+
+async def test_counts_are_counted_as_a_curator_is_shown_them() -> None:
+    playbook = many(3).tagged([("misc-00002", "helpful")], step=1)
+    of_counts = await PlaybookTokens(Characters().count).of_counts(playbook)
+    assert of_counts == dict.fromkeys(playbook.bullets, len('"misc-00001": [0, 0], '))
