@@ -1,12 +1,16 @@
 """What a learnt playbook is compared with on test rows: nothing, examples, a cheat-sheet, other prompts."""
 
+from collections.abc import Sequence
+
 from flows.ace_parameters import AceParameters
 from flows.ace_results import Method
 from flows.ace_session import Session
 from tasks.ace.baselines import CheatSheet, with_examples, with_sheet
 from tasks.ace.generating import Asking
 from tasks.ace.playbook import Playbook
+from tasks.ace.prompts import examples_text
 from tasks.ace.roles import Role
+from tasks.ace.values import Row
 
 NO_PLAYBOOK, EXAMPLES, SHEET = "no playbook", "in-context examples", "cheat-sheet"
 SHEET_WRITER = "cheat-sheet writer"
@@ -45,9 +49,26 @@ class Baselines:
         return Method(name=name, note=note, evaluation=evaluation, parts=(name,))
 
     async def _with_examples(self) -> Method:
-        examples = self._source.train[: self._parameters.examples]
+        """Show as many train rows as are wanted, or as the context holds."""
+        wanted = self._source.train[: self._parameters.examples]
+        examples = wanted[: await self._that_fit(wanted)]
         asking = with_examples(self._source.task, examples, structured=self._parameters.structured_output)
-        return await self._method(EXAMPLES, f"{len(examples)} train rows with their labels", asking)
+        note = f"{len(examples)} train rows with their labels"
+        if len(examples) < len(wanted):
+            note += f", of {len(wanted)} that were wanted: the context holds no more"
+        return await self._method(EXAMPLES, note, asking)
+
+    async def _that_fit(self, examples: Sequence[Row]) -> int:
+        """Return how many of the first examples the context holds, by halving."""
+        fit, most = 0, len(examples)
+        while fit < most:
+            middle = (fit + most + 1) // 2
+            shown = examples_text([(row.question, row.target) for row in examples[:middle]])
+            if await self._session.tidying.fits_instead(shown):
+                fit = middle
+            else:
+                most = middle - 1
+        return fit
 
     async def _with_sheet(self) -> Method:
         """Go through the train rows once, writing the sheet anew after each batch, and test with the last."""

@@ -13,7 +13,7 @@ from tasks.ace.bullets import Bullet, Counts
 from tasks.ace.deltas import Change, removal
 from tasks.ace.playbook import EditError, Playbook, Section
 from tasks.ace.pruning import COUNTED_AT_ONCE, PlaybookTokens, prune
-from tasks.ace.rendering import append_only, reference, shown_line
+from tasks.ace.rendering import Rendering, append_only, reference, shown_line
 from tasks.tokens.counting import LocalCounter
 from tests.tasks.ace.playbooks import playbooks, read_playbooks
 from tests.tasks.extraction.made_tokens import SPOKEN, small_tokenizer
@@ -246,7 +246,8 @@ def test_with_the_reference_rendering_headings_and_counters_are_counted(playbook
 async def test_a_vote_is_counted_where_it_is_shown() -> None:
     playbook = many(1)
     often = playbook.tagged([("misc-00001", "helpful")] * 1000, step=1)
-    for rendering, more in (("append-only", 0), ("reference", 3)):
+    more_of: dict[Rendering, int] = {"append-only": 0, "reference": 3}
+    for rendering, more in more_of.items():
         tokens = PlaybookTokens(Characters().count, rendering)
         assert await tokens.total(often) - await tokens.total(playbook) == more
 
