@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -193,6 +193,8 @@ async def open_session(
     roles = await open_roles(parameters, run, Stop())
     rows = [row.question for row in (*source.train, *source.validation, *source.test)]
     tidying = await open_tidying(parameters, run, roles, source.task, rows)
+    start, note = await tidying.fit(source.start)
+    source = replace(source, start=start, notes=(*source.notes, *([note] if note else [])))
     path = None if run.estimator else directory / LEDGER
     costs = RoleCosts(Ledger(path, run.answerer.computed_since_last))
     for role in (roles.generator, roles.reflector, roles.curator):
