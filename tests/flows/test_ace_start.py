@@ -7,7 +7,7 @@ from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_json import from_json, to_json
 from tests.fake_vllm import FakeVLLM
 from tests.flows.ace_runs import ALONE, writer
-from tests.flows.running import ICMProcess, Place
+from tests.flows.running import ICMProcess, JsonObject, Place
 
 
 def test_a_playbook_to_begin_with_is_cut_to_its_room(process: ICMProcess, tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_a_playbook_to_begin_with_is_cut_to_its_room(process: ICMProcess, tmp_pa
         large, _ = large.add("OTHERS", f"Lesson {number} says that rule {number} settles matter {number}.")
     path = tmp_path / "large.json"
     path.write_text(to_json(large), encoding="utf-8")
-    parameters = {**ALONE, "playbook": str(path), "playbook_tokens": 200, "baselines": []}
+    parameters: JsonObject = {**ALONE, "playbook": str(path), "playbook_tokens": 200, "baselines": []}
     with FakeVLLM(writer=writer(demo_learner()), max_model_len=8192) as fake:
         place = Place(base_url=fake.base_url, model="fake-model", folder=tmp_path)
         outcome = process.run(place, parameters, flow="ace").require_completed()
