@@ -13,7 +13,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.ace.numbers import QUOTES, Quantity, plain_decimal, read_quantity
+from tasks.ace.number_words import is_date_changed
+from tasks.ace.numbers import HYPHENS, QUOTES, Quantity, plain_decimal, read_quantity
+from tasks.ace.units import unit_name
 from tasks.ace.values import Checker, Score
 from tasks.extraction.normalizers import normalize_date
 
@@ -23,16 +25,6 @@ MAX_FOLDED_CHARACTERS = 4_000
 MAX_DATE_CHARACTERS = 200
 MAX_FORMULA_CHARACTERS = 1_000
 
-SYMBOL_LETTERS = 3
-"""Of a unit in which capitals matter, as in mW and MW."""
-
-_UNIT_NAMES = {
-    **dict.fromkeys(("percent", "per cent", "pct"), "%"),
-    **dict.fromkeys(("usd", "us$", "dollar", "us dollar"), "$"),
-    **dict.fromkeys(("eur", "euro"), "€"),
-    **dict.fromkeys(("gbp", "pound sterling"), "£"),
-}
-
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
 _DATE = re.compile(
     rf"""
@@ -40,12 +32,14 @@ _DATE = re.compile(
     (?: [0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}
       | [0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.][0-9]{{4}}
       | [0-9]{{1,2}}(?:st|nd|rd|th)?\ (?:of\ )?{_MONTH},?\ [0-9]{{4}}
+      | [0-9]{{1,2}}[-/.]{_MONTH}[-/.][0-9]{{4}}
       | {_MONTH}\ [0-9]{{1,2}}(?:st|nd|rd|th)?,?\ [0-9]{{4}}
     )
     (?![\w/-]|\.[0-9])
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_BESIDE_MONTH = re.compile(r"[-/.](?=[a-z])|(?<=[a-z])[-/.]+", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b|\bof\b", re.IGNORECASE)
 
 
@@ -113,22 +107,13 @@ class Number(_Options):
         return abs(value - wanted) <= max(self.tolerance, self.relative_tolerance * abs(wanted))
 
 
-def unit_name(unit: str) -> str:
-    """Return one name for the ways of writing a unit: `percent` is `%`, `Hours` `hour`; `mW` is not `MW`."""
-    words = [
-        word if len(word) <= SYMBOL_LETTERS else word.casefold().removesuffix("s") for word in unit.split()
-    ]
-    name = " ".join(words)
-    return _UNIT_NAMES.get(name.casefold(), name)
-
-
 def _hundredth(value: Decimal) -> Decimal:
     sign, digits, exponent = value.as_tuple()
     return Decimal((sign, digits, int(exponent) - 2))
 
 
 class Date(_Options):
-    """The same day, written as 2024-01-31, 31 January 2024, Jan 31st, 2024, 31.1.2024 and the like.
+    """The same day, written as 2024-01-31, 31 January 2024, 31-Jan-2024, Jan 31st, 2024, 31.1.2024 and so on.
 
     03/04/2024 is no date, for it depends on where one lives; nor are two different days one answer.
     """
@@ -144,12 +129,22 @@ class Date(_Options):
 
 
 def read_date(text: str) -> str | None:
-    """Return the one day that a short text names, as 2024-01-31; None for none, and for several."""
+    """Return the one day that a short text names, as 2024-01-31; None for none, and for several.
+
+    `not 2024-01-31` names none, and `after 2024-01-31` another.
+    """
     if len(text) > MAX_DATE_CHARACTERS:
         return None
-    found = _DATE.findall(" ".join(text.split()))
-    days = {normalize_date(" ".join(_ORDINAL.sub("", one).split())) for one in found}
+    text = " ".join(text.translate(HYPHENS).split())
+    days = {
+        None if is_date_changed(text[: one.start()], text[one.end() :]) else _day(one[0])
+        for one in _DATE.finditer(text)
+    }
     return days.pop() if len(days) == 1 else None
+
+
+def _day(text: str) -> str | None:
+    return normalize_date(" ".join(_ORDINAL.sub("", _BESIDE_MONTH.sub(" ", text)).split()))
 
 
 class Formula(_Options):

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from tasks.ace.number_words import is_number_changed, scale, without_minus
+from tasks.ace.units import CODES
+
 MAX_CHARACTERS = 1_000
 """Of a text in which a number is looked for: an answer is short."""
 
@@ -12,12 +15,18 @@ CURRENCY = "$€£¥₹"
 QUOTES = " \"'`*_\u201c\u201d\u2018\u2019"
 """What may stand around an answer without being part of it."""
 
-_MINUS_SIGNS = str.maketrans({"\u2212": "-", "\u2013": "-", "\ufe63": "-", "\uff0d": "-", "\uff05": "%"})
-_EQUALS = re.compile(r"[=\u2248]")
+HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-")
+"""For `str.translate`: what is written where a hyphen, or a minus, is meant."""
+
+_SIGNS = {**HYPHENS, ord("\uff05"): "%"}
+_EQUALS = re.compile(r"[-=]>|[\u2192\u21d2\u2248]|(?<![<>!])=")
+
+_CODE = "|".join(map(re.escape, CODES))
 
 _NUMBER = re.compile(
     rf"""
-    (?<![\w.,/+\-^*:]) (?P<sign>[-+]?) (?:[ ]?(?P<before>[{CURRENCY}])[ ]?(?P<inner>[-+]?))?
+    (?<![\w.,/+\-^*:]) (?P<sign>[-+]?)
+    (?:[ ]?(?P<before>(?i:{_CODE})|[{CURRENCY}])[ ]?(?P<inner>[-+]?))?
     (?:
         (?P<grouped>[0-9]{{1,3}} (?P<mark>[,'\u2019 \u00a0\u2009\u202f]) [0-9]{{3}} (?:(?P=mark)[0-9]{{3}})*)
         | (?P<whole>[0-9]+)
@@ -38,11 +47,9 @@ _UNIT = re.compile(
 
 _BACKSLASH = re.compile(r"\\(?![0-9])")
 _OPERATOR_BEFORE = re.compile(
-    r"(?:[-+*/^<\u00d7\u00f7\u00b1\u221a\u2264\u2265][({\[\s]* | (?<!\bboxed)(?<=[\w)])[(\[{])\s*\Z",
+    r"(?:[-+*/^<>=!\u2260\u00d7\u00f7\u00b1\u221a\u2264\u2265][({\[\s]* | (?<!\bboxed)(?<=[\w)])[(\[{])\s*\Z",
     re.VERBOSE,
 )
-
-_TIMES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,11 +66,12 @@ def read_quantity(text: str) -> Quantity | None:
 
     Of an equation, what is behind the last `=`. The point is before decimals; a comma, an apostrophe or a
     blank stands only between groups of three digits. The sign touches the number, or the currency before it.
-    `1e3`, `$15`, `-$15`, `15 %`, `\u22125` and `2 million` (which is multiplied) are read.
+    `1e3`, `$15`, `-$15`, `USD 15`, `15 %`, `\u22125` and `minus 5` are read, and `2 million`, `2M` and `2k`
+    (which are multiplied).
 
     None of texts without a number, with several, with more than 1,000 characters, and where a number has two
     readings or is still to be computed: `1,5`, `1/2`, `(7)` (seven, or minus seven in an account), `- 5`,
-    `10^3`, `12:30`, `three`.
+    `10^3`, `12:30`, `three`; nor where words change it, as in `not 5`, `at least 5`, `half of 5`, `5!`.
     """
     if len(text) > MAX_CHARACTERS:
         return None
@@ -71,22 +79,27 @@ def read_quantity(text: str) -> Quantity | None:
     found = _NUMBER.search(text)
     if found is None or (text.startswith("(") and text.endswith(")")):
         return None
-    before, after = text[: found.start()], text[found.end() :]
+    before, is_minus = without_minus(text[: found.start()])
+    after = text[found.end() :]
     if _has_number(before) or _has_number(after) or _is_computed(before, after):
         return None
-    if (next_one := after.lstrip()[:1]).isnumeric() and not next_one.isalpha():  # as in 5² and 1 ½
-        return None
-    signs = found["sign"] + (found["inner"] or "")
+    signs = found["sign"] + (found["inner"] or "") + ("-" if is_minus else "")
     if len(signs) > 1:
         return None
-    unit = _UNIT.match(after)
-    return _quantity(found, "-" if signs == "-" else "", unit["unit"].strip(QUOTES) if unit else "")
+    power, behind = scale(after, is_money=bool(found["before"]))
+    if is_number_changed(before, behind):
+        return None
+    unit = _UNIT.match(behind)
+    return Quantity(
+        value=_value(found, "-" if signs == "-" else "", power),
+        unit=found["before"] or (unit["unit"].strip(QUOTES) if unit else ""),
+    )
 
 
 def _plain(text: str) -> str:
     """Take away what only marks a text up: Markdown, and the signs of LaTeX."""
     # Two blanks, so that 1**234 does not become one number.
-    text = _BACKSLASH.sub("", text.translate(_MINUS_SIGNS)).replace("**", "  ").strip().strip(QUOTES)
+    text = _BACKSLASH.sub("", text.translate(_SIGNS)).replace("**", "  ").strip().strip(QUOTES)
     return text.strip("$") if text.startswith("$") and text.endswith("$") else text
 
 
@@ -96,17 +109,16 @@ def _has_number(text: str) -> bool:
 
 def _is_computed(before: str, after: str) -> bool:
     """Say whether a sign or a function changes the number, as in `- 5`, `-(5)`, `sqrt(16)` and `5 + x`."""
-    return bool(_OPERATOR_BEFORE.search(before)) or after.lstrip()[:1] in {*"+*^\u00d7\u00f7"}
+    if (next_one := after.lstrip()[:1]).isnumeric() and not next_one.isalpha():  # as in 5² and 1 ½
+        return True
+    return bool(_OPERATOR_BEFORE.search(before)) or next_one in {*"+*^\u00d7\u00f7"}
 
 
-def _quantity(found: re.Match[str], sign: str, unit: str) -> Quantity:
+def _value(found: re.Match[str], sign: str, power: int) -> Decimal:
     whole = "".join(filter(str.isdecimal, found["grouped"] or found["whole"] or "0"))
-    first, _, rest = unit.partition(" ")
-    times = _TIMES.get(first.casefold())
-    exponent = int(found["exponent"] or 0) + (times or 0)
+    exponent = int(found["exponent"] or 0) + power
     # A Decimal that is made of a text is exact, however many digits it has; arithmetic would round it.
-    value = Decimal(f"{sign}{whole}.{found['decimals'] or '0'}E{exponent}")
-    return Quantity(value=value, unit=found["before"] or (unit if times is None else rest.strip()))
+    return Decimal(f"{sign}{whole}.{found['decimals'] or '0'}E{exponent}")
 
 
 def plain_decimal(value: Decimal) -> str:

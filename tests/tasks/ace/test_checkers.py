@@ -106,10 +106,20 @@ RIGHT = [
     ),
     *(("15%", "15 %"), ("15 percent", "15%"), ("0.15", "15%"), ("15%", "0.15"), ("15%", "15")),
     *(("USD 7", "7"), ("7 dollars", "$7"), ("$7", "7 USD"), ("10 US dollars", "$10")),
+    *(("minus 5", "-5"), ("12 h", "12 hours"), ("12 hrs", "12 h"), ("3 feet", "3 ft"), ("1 foot", "1 feet")),
+    *(("5 kilometers", "5 km"), ("5 kilometres", "5 km"), ("5 Km", "5 km"), ("2 litres", "2 L")),
+    *(("2 liters", "2 l"), ("3 minutes", "3 min"), ("3 sec", "3 seconds"), ("4 metres", "4 m")),
+    *(("4 kilograms", "4 kg"), ("US$5", "$5"), ("USD 5", "$5"), ("5 US$", "$5"), ("5 per cent", "5%")),
+    *(("5 kilometers per hour", "5 km/h"), ("20 degrees Celsius", "20 \u00b0C"), ("5 thousand", "5000")),
+    *(("$5M", "$5 million"), ("5 crowns per day", "5 crown per days")),
 ]
 WRONG = [
     *(("12", "13"), ("12 g", "12 kg"), ("12", "12 kg"), ("5 mW", "5 MW"), ("15", "15%"), ("0.15%", "15%")),
-    *(("15.0000001", "15"), ("fifteen", "15"), ("15 or 16", "15"), ("15", "fifteen"), ("15", "0.15")),
+    *(("15.0000001", "15"),),
+    *(("minus 5", "5"), ("5k", "5"), ("5M", "5"), ("$5M", "$5"), ("5 bn", "5"), ("5 m", "5 min")),
+    *(("5 M", "5 m"), ("5 K", "5 k"), ("not 5", "5"), ("half of 5", "5"), ("5-", "5"), ("EUR 5", "$5")),
+    *(("5 s", "5 h"), ("5 pounds", "\u00a35"), ("5 km per hour", "5 km")),
+    *(("fifteen", "15"), ("15 or 16", "15"), ("15", "fifteen"), ("15", "0.15")),
 ]
 
 
@@ -164,6 +174,8 @@ def test_numbers_have_one_normal_form() -> None:
     [
         *("2024-01-31", "2024/1/31", "31.1.2024", "1/31/2024", "31 January 2024", "Jan 31st, 2024"),
         *("Wednesday, 31 Jan. 2024", "the 31st of January, 2024", "It is 2024-01-31.", "31 January\n2024"),
+        *("31-Jan-2024", "31-January-2024", "31/Jan/2024", "2024\u201101\u201131", "31\u2011Jan\u20112024"),
+        *("I was not sure. It is 2024-01-31.", "The day after the feast is 2024-01-31"),
     ],
 )
 def test_a_day_is_read_in_its_common_forms(text: str) -> None:
@@ -174,7 +186,12 @@ def test_a_day_is_read_in_its_common_forms(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["03/04/2024", "2024-02-30", "2024-01-31 or 2024-02-01", "January 2024", "31 January", "12024-01-31", ""],
+    [
+        *("03/04/2024", "2024-02-30", "2024-01-31 or 2024-02-01", "January 2024", "31 January"),
+        *("12024-01-31", "", "not 2024-01-31", "It is not the 31 January 2024", "It isn't 31-Jan-2024"),
+        *("after 2024-01-31", "the day before 2024-01-31", "2024-01-31 or later", "2024-01-31 + 1 day"),
+        *("2024-01-31 is wrong", "2024-01-31 and not 2024-01-31"),
+    ],
 )
 def test_what_names_no_day_or_several_is_no_date(text: str) -> None:
     assert read_date(text) is None
