@@ -33,7 +33,7 @@ def demo_learner(poison: int = 0, *, seed: int = 0, knows: Sequence[str] | None 
         for name, rule in RULES.items()
     }
     questions = {
-        row.question.text: (row.question.fields["rule"], row.target)
+        row.question.text: (row.question.fields["rule"], row.target or "")
         for split in SPLITS
         for row in demo_rows(split)
     }

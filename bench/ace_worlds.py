@@ -127,7 +127,8 @@ def world(kind: Kind, count: int) -> World:
                 for number in range(rules)
             },
             questions={
-                row.question.text: (f"topic {place % rules}", row.target) for place, row in enumerate(rows)
+                row.question.text: (f"topic {place % rules}", row.target or "")
+                for place, row in enumerate(rows)
             },
         ),
     )

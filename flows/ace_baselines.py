@@ -36,7 +36,7 @@ class Baselines:
         if NO_PLAYBOOK in wanted:
             alone = self._session.asking(Playbook())
             methods.append(await self._method(NO_PLAYBOOK, "the question alone", alone))
-        if EXAMPLES in wanted:
+        if EXAMPLES in wanted and any(row.target is not None for row in self._source.train):
             methods.append(await self._with_examples())
         if SHEET in wanted:
             methods.append(await self._with_sheet())
@@ -49,8 +49,9 @@ class Baselines:
         return Method(name=name, note=note, evaluation=evaluation, parts=(name,))
 
     async def _with_examples(self) -> Method:
-        """Show as many train rows as are wanted, or as the context holds."""
-        wanted = self._source.train[: self._parameters.examples]
+        """Show as many train rows with labels as are wanted, or as the context holds."""
+        labelled = [row for row in self._source.train if row.target is not None]
+        wanted = labelled[: self._parameters.examples]
         examples = wanted[: await self._that_fit(wanted)]
         asking = with_examples(self._source.task, examples, structured=self._parameters.structured_output)
         note = f"{len(examples)} train rows with their labels"
@@ -63,7 +64,8 @@ class Baselines:
         fit, most = 0, len(examples)
         while fit < most:
             middle = (fit + most + 1) // 2
-            shown = examples_text([(row.question, row.target) for row in examples[:middle]])
+            some = [(row.question, row.target) for row in examples[:middle] if row.target is not None]
+            shown = examples_text(some)
             if await self._session.tidying.fits_instead(shown):
                 fit = middle
             else:

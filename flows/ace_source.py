@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import cast
+
+from pydantic import BaseModel
 
 from cache.keys import make_key
 from flows.ace_parameters import AceBase, AceOnlineParameters, AceParameters
 from flows.settings import PROJECT, SettingsError
+from tasks.ace.own_code import GuardedChecker, TaskCodeError
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_json import PlaybookFileError, from_json, to_json
 from tasks.ace.playbook_text import parse
@@ -51,17 +54,44 @@ class Source:
         splits = (self.train, self.validation, self.test, self.compared[1] if self.compared else ())
         return make_key(
             "ace-rows",
-            1,
+            2,
             [
-                self.task.name,
-                self.task.instructions,
+                [identity(task) for task in (self.task, *(self.compared[:1] if self.compared else ()))],
                 to_json(self.start),
                 [
-                    [[row.question.id, row.question.context, row.question.text, row.target] for row in split]
+                    [
+                        [asked.id, asked.context, asked.text, sorted(asked.fields.items()), row.target]
+                        for row in split
+                        for asked in (row.question,)
+                    ]
                     for split in splits
                 ],
             ],
         )
+
+
+def identity(task: AceTask) -> list[object]:
+    """Return what tells a task from others: equal for equal tasks, in any process."""
+    checker = task.checker.inner if isinstance(task.checker, GuardedChecker) else task.checker
+    kind = type(checker)
+    return [
+        task.name,
+        task.instructions,
+        task.made_of,
+        f"{kind.__module__}.{kind.__qualname__}",
+        _options(checker),
+        task.environment is not None,
+    ]
+
+
+def _options(checker: object) -> str:
+    """Return a checker's options as text; nothing is known of one that is no model and no dataclass."""
+    if isinstance(checker, BaseModel):
+        return checker.model_dump_json()
+    if not is_dataclass(checker):
+        return ""
+    options = {one.name: getattr(checker, one.name) for one in fields(checker)}
+    return json.dumps(options, default=lambda value: type(value).__qualname__, skipkeys=True)
 
 
 def open_offline(parameters: AceParameters) -> Source:
@@ -145,6 +175,8 @@ def read_rows(task: AceTask, parameters: AceBase, split: str, given: str, most: 
         if not line.strip():
             continue
         row = _row(task, line, f"{split}-{number}", f"{path}, line {number}")
+        if row.target is None and (split == "test" or parameters.feedback == "labels"):
+            raise RowsError(f"{path}, line {number}: {_unlabelled(task, row, split)}")
         if row.question.id in rows:
             raise RowsError(
                 f"{path}, line {number}: the id {row.question.id!r} is there twice; ids are unique"
@@ -157,15 +189,29 @@ def read_rows(task: AceTask, parameters: AceBase, split: str, given: str, most: 
 
 def _row(task: AceTask, line: str, row_id: str, where: str) -> Row:
     try:
-        fields: object = json.loads(line)
+        content: object = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise RowsError(f"{where}: it is no JSON ({error}); mend the line, or leave it out") from error
-    if not isinstance(fields, dict):
+    if not isinstance(content, dict):
         raise RowsError(f"{where}: it is no JSON object; write the row as one, or leave it out")
     try:
-        return task.read(cast("dict[str, object]", fields), row_id)
+        return task.read(cast("dict[str, object]", content), row_id)
+    except TaskCodeError as error:
+        raise TaskCodeError(f"{where}: {error}") from (error.__cause__ or error)
     except ValueError as error:
         raise RowsError(f"{where}: {error}") from error
+
+
+def _unlabelled(task: AceTask, row: Row, split: str) -> str:
+    field = f", in its field {task.label_field!r}" if task.label_field else ""
+    if split == "test":
+        return (
+            f"row {row.question.id} has no label{field}, and test rows need one; give it one, or leave it out"
+        )
+    return (
+        f"row {row.question.id} has no label{field}, and feedback is 'labels'; give it one, leave it"
+        " out, or set feedback to 'environment' or 'self-check'"
+    )
 
 
 def _task(parameters: AceBase) -> AceTask:

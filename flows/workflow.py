@@ -20,6 +20,7 @@ from flows.deployment_defaults import deployment_defaults, laid_over
 from flows.extraction_results import TooManyFailedDocumentsError
 from flows.run_parameters import ParametersError, checked
 from flows.told import UNDERSTOOD
+from tasks.ace.own_code import TaskCodeError
 from tasks.ace.playbook_json import PlaybookFileError
 from tasks.ace.spec import TaskError
 from tasks.batch.rows import InputError
@@ -47,6 +48,7 @@ TOLD = (
     PricesError,
     RowsError,
     RunStoppedError,
+    TaskCodeError,
     TaskError,
     TokenizerError,
     TooManyFailedDocumentsError,

@@ -21,8 +21,8 @@ from tasks.json_in_text import writable
 
 
 def with_examples(task: AceTask, examples: Sequence[Row], *, structured: bool = True) -> Asking:
-    """Show rows with their targets in place of a playbook."""
-    shown = examples_text([(row.question, row.target) for row in examples])
+    """Show rows with their targets in place of a playbook; rows without one are not shown."""
+    shown = examples_text([(row.question, row.target) for row in examples if row.target is not None])
     return Asking(task, Playbook(), structured=structured, instead=shown)
 
 

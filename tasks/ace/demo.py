@@ -9,7 +9,7 @@ from decimal import Decimal
 from tasks.ace.checkers import Auto
 from tasks.ace.demo_rules import RULES, Operands, Rule
 from tasks.ace.numbers import plain_decimal
-from tasks.ace.rows import RowError, field_text, other_fields
+from tasks.ace.rows import RowError, field_text, filled_text, other_fields
 from tasks.ace.values import AceTask, Feedback, Question, Row
 
 INSTRUCTIONS = "Answer with the result alone: a number, a weekday, or a date as YYYY-MM-DD."
@@ -43,6 +43,8 @@ def answer(rule: Rule, operands: Operands) -> str:
 def office(question: Question, given: str) -> Feedback:
     """Judge an answer by the question's rule and operands alone; a rejection states the rule, not the answer.
 
+    It works the answer out, and so says what a label would say; real environments know less.
+
     Raises:
         RowError: The question is none of the demo's.
     """
@@ -57,7 +59,7 @@ def _read(row: Mapping[str, object], row_id: str) -> Row:
     fields = other_fields(row, {"id", "question", "answer"})
     _solved(_rule(fields, name), fields, name)
     question = Question(id=name, text=field_text(row, "question", name), fields=fields)
-    return Row(question=question, target=field_text(row, "answer", name))
+    return Row(question=question, target=filled_text(row, "answer"))
 
 
 def _rule(fields: Mapping[str, str], row_id: str) -> Rule:
@@ -76,4 +78,11 @@ def _solved(rule: Rule, fields: Mapping[str, str], row_id: str) -> str:
     return answer(rule, fields)
 
 
-DEMO = AceTask(name="demo", read=_read, checker=Auto(), instructions=INSTRUCTIONS, environment=office)
+DEMO = AceTask(
+    name="demo",
+    read=_read,
+    checker=Auto(),
+    instructions=INSTRUCTIONS,
+    environment=office,
+    label_field="answer",
+)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from tasks.ace.answers import Generated
 from tasks.ace.generating import Asking
 from tasks.ace.judging import Judge
-from tasks.ace.roles import Answered, Role
+from tasks.ace.own_code import of_row
+from tasks.ace.roles import Answered, Role, TierCounts
 from tasks.ace.values import Checker, Question, Row, Score
 
 
@@ -62,7 +63,7 @@ async def evaluate(
     """Ask all questions in one list and compare the answers with their targets.
 
     Args:
-        rows: Questions with targets.
+        rows: Questions with targets; those without are left out.
         asking: Puts them, with a playbook or something in its place.
         generator: Answers.
         checker: Compares.
@@ -71,14 +72,16 @@ async def evaluate(
     Raises:
         BackendError: Nobody answers any more.
     """
-    answered = await _answers([row.question for row in rows], asking, generator, purpose)
-    scores = [_score(checker, row.target, one.value) for row, one in zip(rows, answered, strict=True)]
-    for row, one, score in zip(rows, answered, scores, strict=True):
-        if one.below is not None:
-            was_right = _score(checker, row.target, one.below).is_correct
-            generator.counts[one.tier].gained += score.is_correct and not was_right
-            generator.counts[one.tier].lost += was_right and not score.is_correct
-    return _evaluation([row.question for row in rows], answered, scores)
+    labelled = [(row.question, row.target) for row in rows if row.target is not None]
+    questions = [question for question, _ in labelled]
+    answered = await _answers(questions, asking, generator, purpose)
+    scores = list[Score]()
+    for (question, target), one in zip(labelled, answered, strict=True):
+        with of_row(question.id):
+            scores.append(_score(checker, target, one.value))
+            if one.below is not None:
+                _count(generator.counts[one.tier], _score(checker, target, one.below), scores[-1])
+    return _evaluation(questions, answered, scores)
 
 
 async def evaluate_by_judge(
@@ -104,6 +107,12 @@ async def _answers(
         purpose=purpose,
         usable=lambda one: one.final_answer is not None,
     )
+
+
+def _count(counts: TierCounts, before: Score, after: Score) -> None:
+    """Count what came of an answer that took another one's place."""
+    counts.gained += after.is_correct and not before.is_correct
+    counts.lost += before.is_correct and not after.is_correct
 
 
 def _score(checker: Checker, target: str, generated: Generated | None) -> Score:

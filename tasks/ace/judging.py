@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio.to_thread
 
 from tasks.ace.answers import Fields
+from tasks.ace.own_code import of_row
 from tasks.ace.prompts import check_messages
 from tasks.ace.roles import Asked, Role
 from tasks.ace.schemas import check_schema
@@ -36,8 +37,8 @@ class LabelJudge:
     """Compares with the target, and tells it to the Reflector."""
 
     checker: Checker
-    targets: Mapping[str, str]
-    """{id of a question: its target}"""
+    targets: Mapping[str, str | None]
+    """{id of a question: its target}; each question that is judged has one."""
 
     async def __call__(self, answers: Sequence[Judged], *, purpose: str) -> list[Feedback]:
         """Compare answers with their targets."""
@@ -46,7 +47,11 @@ class LabelJudge:
 
     def _judged(self, question: Question, answer: str | None) -> Feedback:
         target = self.targets[question.id]
-        if answer is not None and self.checker.check(answer, target).is_correct:
+        if target is None:
+            raise ValueError(f"row {question.id} has no label, and is judged by it; judge it without")
+        with of_row(question.id):
+            is_right = answer is not None and self.checker.check(answer, target).is_correct
+        if is_right:
             return Feedback(is_ok=True, text=f"The answer is right: {target}")
         wrong = "The answer is wrong." if answer is not None else UNREADABLE.text
         return Feedback(is_ok=False, text=f"{wrong} The right answer is: {target}")

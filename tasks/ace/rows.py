@@ -14,11 +14,16 @@ def field_text(row: Mapping[str, object], name: str, row_id: str) -> str:
     Raises:
         RowError: The row lacks it, or it is null or blank.
     """
-    text = "" if row.get(name) is None else as_text(row[name])
-    if text.strip():
+    if (text := filled_text(row, name)) is not None:
         return text
     state = "has no field" if row.get(name) is None else "has nothing in its field"
     raise RowError(f"row {row_id} {state} {name!r}; give it one, or leave the row out")
+
+
+def filled_text(row: Mapping[str, object], name: str) -> str | None:
+    """Return a field as text; None where the row lacks it, or it is null or blank."""
+    text = "" if row.get(name) is None else as_text(row[name])
+    return text if text.strip() else None
 
 
 def other_fields(row: Mapping[str, object], left_out: Collection[str]) -> dict[str, str]:

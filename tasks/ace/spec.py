@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
@@ -12,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.ace.checkers import CHECKERS
-from tasks.ace.rows import RowError, field_text, other_fields
+from tasks.ace.own_code import guarded, said_of
+from tasks.ace.rows import RowError, field_text, filled_text, other_fields
 from tasks.ace.testbeds import TESTBEDS
 from tasks.ace.values import AceTask, Checker, Question, Row
 
@@ -20,6 +22,9 @@ PLACE = re.compile(r"\{([^{}]+)\}")
 """Where a template takes in a field of the row."""
 
 ENTRYPOINT = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}", re.ASCII)
+"""Of a task; it becomes part of the name of a folder."""
 
 Text = Annotated[str, Field(pattern=r"\S")]
 
@@ -36,7 +41,7 @@ class TaskSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Text
+    name: str
     question: Text = "{question}"
     """Template of what is asked."""
     context: str = ""
@@ -53,6 +58,8 @@ class TaskSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if problem := name_problem(self.name):
+            raise ValueError(problem)
         self._make_checker()
         for place in ("question", "context", "instructions"):
             if self.target in PLACE.findall(getattr(self, place)):
@@ -73,6 +80,8 @@ class TaskSpec(BaseModel):
             read=partial(self._read, checker),
             checker=checker,
             instructions=self.instructions,
+            label_field=self.target,
+            made_of=json.dumps(self.model_dump(), ensure_ascii=False, default=str),
         )
 
     def _make_checker(self) -> Checker:
@@ -85,8 +94,8 @@ class TaskSpec(BaseModel):
 
     def _read(self, checker: Checker, row: Mapping[str, object], row_id: str) -> Row:
         name = row_id if self.id is None else field_text(row, self.id, row_id)
-        target = field_text(row, self.target, name)
-        if not checker.check(target, target).is_correct:
+        target = filled_text(row, self.target)
+        if target is not None and not checker.check(target, target).is_correct:
             raise RowError(
                 f"row {name} has {target[:80]!r} as its {self.target!r}, which the checker {self.checker!r}"
                 " cannot read; mend it, or choose another checker"
@@ -104,6 +113,16 @@ def _filled(template: str, row: Mapping[str, object], row_id: str) -> str:
     return PLACE.sub(lambda place: field_text(row, place[1], row_id), template)
 
 
+def name_problem(name: object) -> str | None:
+    """Say what is wrong with the name of a task; None: nothing."""
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return None
+    return (
+        f"the task's name is {str(name)[:80]!r}; give it at most 60 letters (a to z), digits, blanks, dashes,"
+        " underscores and dots, the first of them a letter or a digit"
+    )
+
+
 def find_task(given: object) -> AceTask:
     """Find a task.
 
@@ -112,10 +131,10 @@ def find_task(given: object) -> AceTask:
             JSON file; `package.module:name` of an AceTask in the user's own code; or the AceTask itself.
 
     Raises:
-        TaskError: There is none, or it does not fit.
+        TaskError: There is none, it does not fit, or the user's module cannot be run.
     """
     if isinstance(given, AceTask):
-        return given
+        return _named(given)
     if isinstance(given, TaskSpec):
         return given.task()
     if isinstance(given, dict):
@@ -163,11 +182,21 @@ def _imported(module: str, name: str) -> AceTask:
         raise TaskError(
             f"{module} cannot be imported: {error}; give a module that Python finds from here"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise TaskError(
+            f"{module} of the task {module}:{name} cannot be run: {said_of(error)}; mend it and run again"
+        ) from error
     if isinstance(found, TaskSpec):
         return found.task()
     if not isinstance(found, AceTask):
         raise TaskError(f"{module}:{name} is no AceTask but {type(found).__name__}; make it one")
-    return found
+    return guarded(replace(_named(found), made_of=f"{module}:{name} {found.made_of}".strip()))
+
+
+def _named(task: AceTask) -> AceTask:
+    if problem := name_problem(task.name):
+        raise TaskError(problem)
+    return task
 
 
 def _wrong(error: ValidationError) -> str:

@@ -5,17 +5,19 @@ formula and its explanation, which each row holds, and asks the inner question a
 gained over a model that was denied the formula.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tasks.ace.checkers import Finer, Formula
 from tasks.ace.demo import DEMO
-from tasks.ace.rows import RowError, field_text
-from tasks.ace.values import AceTask, Question, Row
+from tasks.ace.rows import RowError, field_text, filled_text
+from tasks.ace.values import AceTask, Checker, Question, Row
 
 NUMBER_INSTRUCTIONS = "Answer with a bare number with two decimals: no unit, no sign of currency or percent."
 TAGS_INSTRUCTIONS = (
     "Answer with as many tags as there are questions, in their order, with commas between them."
 )
+
+LABEL = "target"
 
 _QUESTION, _ANSWER = "Question:", "Answer:"
 _QUOTES = ('"', "\u201c", "\u201d")
@@ -66,16 +68,23 @@ def _finer(row: Mapping[str, object], row_id: str) -> Row:
 
 
 def _row(row: Mapping[str, object], row_id: str, *, text: str, context: str = "") -> Row:
-    target = field_text(row, "target", row_id)
-    return Row(question=Question(id=row_id, text=text, context=context), target=target)
+    question = Question(id=row_id, text=text, context=context)
+    return Row(question=question, target=filled_text(row, LABEL))
+
+
+def _task(
+    name: str, read: Callable[[Mapping[str, object], str], Row], checker: Checker, instructions: str
+) -> AceTask:
+    return AceTask(name=name, read=read, checker=checker, instructions=instructions, label_field=LABEL)
 
 
 TESTBEDS: Mapping[str, AceTask] = {
-    "demo": DEMO,
-    "formula": AceTask(name="formula", read=_formula, checker=Formula(), instructions=NUMBER_INSTRUCTIONS),
-    "formula-dropped": AceTask(
-        name="formula-dropped", read=_formula_dropped, checker=Formula(), instructions=NUMBER_INSTRUCTIONS
-    ),
-    "finer": AceTask(name="finer", read=_finer, checker=Finer(), instructions=TAGS_INSTRUCTIONS),
+    one.name: one
+    for one in (
+        DEMO,
+        _task("formula", _formula, Formula(), NUMBER_INSTRUCTIONS),
+        _task("formula-dropped", _formula_dropped, Formula(), NUMBER_INSTRUCTIONS),
+        _task("finer", _finer, Finer(), TAGS_INSTRUCTIONS),
+    )
 }
 """{name: task}."""

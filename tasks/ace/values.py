@@ -21,7 +21,8 @@ class Row:
     """A question and its label."""
 
     question: Question
-    target: str
+    target: str | None
+    """None: it has no label, and can be learnt from where none is used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +73,8 @@ class AceTask:
         checker: Compares answers with targets.
         instructions: What an answer looks like, for the Generator.
         environment: Judges answers where no label may be used; None: the model judges itself.
+        label_field: Of a row; to name it where it is missing.
+        made_of: What tells it from others of its name: a spec as JSON, or the name in the user's code.
     """
 
     name: str
@@ -80,3 +83,5 @@ class AceTask:
     checker: Checker
     instructions: str = ""
     environment: Environment | None = None
+    label_field: str = ""
+    made_of: str = ""

@@ -65,6 +65,7 @@ def test_the_ace_task_of_the_page_can_be_read_and_judges(
     for task in (find_task(str(tmp_path / "phones.yaml")), find_task("phones:task")):
         read = task.read(row, "1")
         assert read.question.text.endswith("22 34 56 78 (Norway)")
+        assert read.target is not None
         assert task.checker.check("+4722345678", read.target).is_correct
     judge = find_task("phones:task").environment
     assert judge is not None

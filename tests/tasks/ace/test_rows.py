@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.ace.rows import RowError, field_text, other_fields
+from tasks.ace.rows import RowError, field_text, filled_text, other_fields
 
 
 def test_fields_are_read_as_texts() -> None:
@@ -13,3 +13,4 @@ def test_fields_are_read_as_texts() -> None:
 def test_a_field_that_is_missing_is_named_with_its_row(row: dict[str, object]) -> None:
     with pytest.raises(RowError, match=r"row 17 has no.* field 'answer'"):
         field_text(row, "answer", "17")
+    assert filled_text(row, "answer") is None

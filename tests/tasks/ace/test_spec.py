@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -53,11 +54,18 @@ def test_no_question_has_a_bit_of_the_target(target: str) -> None:
     assert f"<{target}>" not in repr(row.question)
 
 
-@pytest.mark.parametrize("missing", ["key", "q", "unit", "about", "a"])
+@pytest.mark.parametrize("missing", ["key", "q", "unit", "about"])
 def test_a_row_that_lacks_a_field_is_named_with_it(missing: str) -> None:
     row = {name: value for name, value in ROW.items() if name != missing}
     with pytest.raises(RowError, match=rf"^row (7|line 4) has no field '{missing}';"):
         TaskSpec.model_validate(SPEC).task().read(row, "line 4")
+
+
+@pytest.mark.parametrize("target", [None, "", " "])
+def test_a_row_may_have_no_label(target: str | None) -> None:
+    task = TaskSpec.model_validate(SPEC).task()
+    assert task.read({**ROW, "a": target}, "1").target is None
+    assert task.label_field == "a"
 
 
 def test_a_target_that_its_checker_cannot_read_is_refused() -> None:
@@ -80,6 +88,12 @@ def test_a_target_that_its_checker_cannot_read_is_refused() -> None:
         ({"checker_options": {"tolerance": -1}}, "checker_options: tolerance"),
         ({"checker": "exact", "checker_options": {"x": 1}}, "checker_options: x"),
         ({"nmae": "x"}, "nmae"),
+        ({"name": "../../evil"}, "the task's name is '../../evil'"),
+        ({"name": ".."}, "the task's name is '..'"),
+        ({"name": "a" * 61}, "60 letters"),
+        ({"name": "a\nb"}, "the task's name"),
+        ({"name": "<b>"}, "the task's name is '<b>'"),
+        ({"name": " "}, "the task's name is ' '"),
     ],
 )
 def test_a_spec_that_does_not_fit_is_refused(change: dict[str, object], said: str) -> None:
@@ -109,13 +123,54 @@ def test_a_task_is_found_in_code_of_the_users(monkeypatch: pytest.MonkeyPatch) -
     task = TaskSpec(name="own").task()
     vars(module).update(TASK=task, SPEC=TaskSpec(name="spec"), NONE=3)
     monkeypatch.setitem(sys.modules, "someone_s_tasks", module)
-    assert find_task("someone_s_tasks:TASK") is task
+    found = find_task("someone_s_tasks:TASK")
+    assert found.name == "own"
+    assert found.read({"question": "q", "answer": "a"}, "1").target == "a"
+    assert found.checker.check("A.", "a").is_correct
+    assert (found.checker.normal("A."), found.environment) == ("a", None)
+    assert found.made_of == f"someone_s_tasks:TASK {task.made_of}"
     assert find_task("someone_s_tasks:SPEC").name == "spec"
     assert find_task(task) is task
     assert find_task(TaskSpec(name="given")).name == "given"
     for name, said in {"NONE": "no AceTask but int", "OTHER": "no AceTask but NoneType"}.items():
         with pytest.raises(TaskError, match=said):
             find_task(f"someone_s_tasks:{name}")
+
+
+def test_the_name_of_a_task_in_code_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("someone_s_tasks")
+    module.__dict__["TASK"] = replace(TaskSpec(name="own").task(), name="../own")
+    monkeypatch.setitem(sys.modules, "someone_s_tasks", module)
+    for given_task in ("someone_s_tasks:TASK", module.__dict__["TASK"]):
+        with pytest.raises(TaskError, match=r"name is '\.\./own'; give it at most 60"):
+            find_task(given_task)
+    assert find_task(TaskSpec(name="Own task_2.b-" + "c" * 47)).name.startswith("Own")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "x = = 3",
+            r"broken of the task broken:task cannot be run: SyntaxError: invalid syntax \(broken.py, line 1",
+        ),
+        ("a = 1\nb = c", r"NameError: name 'c' is not defined \(broken.py, line 2\); mend it"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("def __getattr__(name):\n    return {}['n\\ne']", r"KeyError: 'n\\ne' \(broken.py, line 2\)"),
+        ("import nonesuch_at_all", "broken cannot be imported: No module named 'nonesuch_at_all'"),
+    ],
+)
+def test_a_module_that_cannot_be_run_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    (tmp_path / "broken.py").write_text(code, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    with pytest.raises(TaskError, match=said) as error:
+        find_task("broken:task")
+    sys.modules.pop("broken", None)
+    assert error.value.__cause__ is not None
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_a_row_of_finer_has_tags_and_questions(context: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["formula", "formula-dropped", "finer"])
-def test_a_row_without_a_target_is_named(name: str) -> None:
+def test_a_row_may_have_no_label(name: str) -> None:
     context = 'tags Answer the following Question: "x". Answer:'
-    with pytest.raises(RowError, match="row 5 has no field 'target'"):
-        TESTBEDS[name].read({"context": context}, "5")
+    assert TESTBEDS[name].read({"context": context}, "5").target is None
+    assert TESTBEDS[name].read({"context": context, "target": "A"}, "5").target == "A"
+    assert TESTBEDS[name].label_field == "target"

@@ -52,7 +52,9 @@ def model(every: Sequence[Row], *, topics: int = 10, known: int = 4, poison: int
         f"topic {n}": Rule(lesson=f"Topic {n} takes the number of the case.", known=n < known)
         for n in range(topics)
     }
-    questions = {row.question.text: (row.question.text[:-1].split(" of ")[1], row.target) for row in every}
+    questions = {
+        row.question.text: (row.question.text[:-1].split(" of ")[1], row.target or "") for row in every
+    }
     return MadeUpLearner(rules=rules, questions=questions, poison=poison)
 
 
