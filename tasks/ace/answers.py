@@ -10,8 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
-from tasks.ace.bullets import one_line
 from tasks.ace.deltas import plain_id
+from tasks.ace.markup import folded, one_line
 from tasks.ace.votes import read_tags
 from tasks.json_in_text import json_after, json_values, without_thoughts, writable
 
@@ -97,7 +97,8 @@ def final_answer(fields: Fields) -> str | None:
         value = cast("str", found[-1]).strip().removesuffix(".") if found else None
     if isinstance(value, list):
         value = ",".join(map(_text, cast("list[object]", value)))
-    answer = one_line(_text(value)[: 2 * MAX_ANSWER_CHARACTERS])
+    # Tags and brackets are the checker's business; a prompt that shows the answer quotes it.
+    answer = folded(_text(value)[: 2 * MAX_ANSWER_CHARACTERS])
     return answer if 0 < len(answer) <= MAX_ANSWER_CHARACTERS else None
 
 

@@ -13,16 +13,6 @@ MAX_NUMBER = 10**12 - 1
 NUMBER = re.compile(r"-([0-9]{1,12})\Z")
 """What an id ends in, where it was given by a playbook."""
 
-LIKE_AN_ID = re.compile(r"\[\s*([^\W\d_]+-[0-9]{5,})\s*\]")
-"""What looks like an id that a playbook gives, in a text that may not name any; `rates[idx-1]` does not."""
-
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-MARKUP = re.compile(r"<(?=[|\uff5c])|<(?=\s*/?\s*playbook)", re.IGNORECASE)
-"""Where a text would end the playbook around it, or write a token that only a chat template may."""
-
-LIKE_A_BRACKET = "\u2039"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bullet:
@@ -78,17 +68,6 @@ def number_of(bullet_id: str) -> int | None:
     """Return the number that an id ends in, if it has one."""
     found = NUMBER.search(bullet_id)
     return int(found[1]) if found else None
-
-
-def one_line(text: str) -> str:
-    r"""Make a text that can stand in a playbook: one line, and nothing in it is a section, an id or markup.
-
-    >>> one_line("line1\n## HACK [calc-00001]")
-    'line1 ## HACK (calc-00001)'
-    """
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    folded = " ".join(CONTROLS.sub(" ", text).split())  # splits at U+2028 and its like, too
-    return MARKUP.sub(LIKE_A_BRACKET, LIKE_AN_ID.sub(r"(\1)", folded))
 
 
 @lru_cache(maxsize=2**14)  # a new bullet is compared with every one of its section

@@ -84,8 +84,7 @@ class Curation:
     def _asked(self, playbook: Playbook, reviews: Sequence[Review], room: str) -> Asked:
         shown = in_tags(RENDERINGS[self.rendering](playbook))
         live = [bullet.id for bullet in playbook.by_age]
-        sections = [section.name for section in playbook.sections if section.name]
-        schema = partial(curator_schema, live, sections, max_operations=self.max_operations)
+        schema = partial(curator_schema, live, playbook.section_choices, max_operations=self.max_operations)
         return Asked(
             messages=curator_messages(self.task, shown, playbook, reviews, room=room),
             schema=schema if self.structured else None,

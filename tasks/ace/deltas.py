@@ -10,7 +10,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tasks.ace.bullets import one_line
+from tasks.ace.markup import one_line
 from tasks.ace.playbook import EditError, Playbook
 
 MAX_SHOWN_CHARACTERS = 300

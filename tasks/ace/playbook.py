@@ -16,8 +16,8 @@ from tasks.ace.bullets import (
     Counts,
     likeness_key,
     number_of,
-    one_line,
 )
+from tasks.ace.markup import one_line
 
 DEFAULT_SECTIONS: Mapping[str, str] = {
     "STRATEGIES & INSIGHTS": "sai",
@@ -61,6 +61,11 @@ class Section:
     def bullets(self) -> list[Bullet]:
         """The bullets, in their order."""
         return [line for line in self.lines if isinstance(line, Bullet)]
+
+    @classmethod
+    def others(cls) -> "Section":
+        """Make an empty one for what belongs to no other."""
+        return cls(heading=f"## {OTHERS}")
 
     def with_bullet(self, bullet: Bullet) -> "Section":
         """Add a bullet behind the last one, before the blank line that ends the section."""
@@ -109,20 +114,20 @@ class Playbook:
         return len(self.bullets)
 
     def add(self, section: str, text: str, *, step: int = 0) -> "tuple[Playbook, Bullet]":
-        """Add a bullet to a section, or to OTHERS where there is none of that name.
+        """Add a bullet to a section, or to OTHERS where there is none of that name; OTHERS is made if need be.
 
         Raises:
             EditError: The text is empty, too long, or there in this section already; no number is used up.
                 Or there is no number left.
         """
         place = self._place_of(section)
+        sections = list(self.sections) if place < len(self.sections) else [*self.sections, Section.others()]
         text = checked_text(text)
-        if twin := self._twin(self.sections[place], text):
+        if twin := self._twin(sections[place], text):
             raise EditError(f"the same as [{twin}]")
         if self.next_number > MAX_NUMBER:
             raise EditError(f"no number is left for its id; {MAX_NUMBER} was given out")
-        bullet = Bullet(id=f"{slug_of(self.sections[place].name)}-{self.next_number:05d}", text=text)
-        sections = list(self.sections)
+        bullet = Bullet(id=f"{slug_of(sections[place].name)}-{self.next_number:05d}", text=text)
         sections[place] = sections[place].with_bullet(bullet)
         counts = {**self.counts, bullet.id: Counts(born=step, used=step)}
         return Playbook(sections=tuple(sections), counts=counts, next_number=self.next_number + 1), bullet
@@ -197,27 +202,27 @@ class Playbook:
                 raise EditError(f"there is no bullet [{_shown(one)}]")
 
     def section_for(self, name: str) -> Section:
-        """Return the section that a bullet for this one is added to.
+        """Return the section that a bullet for this one is added to: OTHERS, where there is none such."""
+        return [*self.sections, Section.others()][self._place_of(name)]
 
-        Raises:
-            EditError: There is neither a section of that name nor OTHERS.
-        """
-        return self.sections[self._place_of(name)]
+    @property
+    def section_choices(self) -> list[str]:
+        """Names that a bullet can be added to, as a model is shown them; OTHERS is always one."""
+        names = {fold_name(name): name for name in [OTHERS, *(one.name for one in reversed(self.sections))]}
+        names.pop("", None)
+        return [one_line(name) for name in reversed(names.values())]
 
     def _section_of(self, bullet_id: str) -> Section:
         return next(one for one in self.sections if any(b.id == bullet_id for b in one.bullets))
 
     def _place_of(self, name: str) -> int:
+        """Return the place of a section; one behind the last where OTHERS is to be made."""
         folded = {
             fold_name(section.name): place for place, section in reversed(list(enumerate(self.sections)))
         }
         folded.pop("", None)  # the lines before the first heading are no section
         wanted = fold_name(name[:MAX_TEXT_CHARACTERS])
-        place = folded.get(wanted, folded.get(fold_name(OTHERS)))
-        if place is None:
-            known = ", ".join(section.name for section in self.sections if section.name)
-            raise EditError(f"there is no section {_shown(name)!r}; there are {known or 'none'}")
-        return place
+        return folded.get(wanted, folded.get(fold_name(OTHERS), len(self.sections)))
 
     def _twin(self, section: Section, text: str, but: Sequence[str] = ()) -> str | None:
         key = likeness_key(text)
@@ -252,7 +257,7 @@ def fold_name(name: str) -> str:
     >>> fold_name("Problem-Solving Heuristics") == fold_name("problem_solving_heuristics")
     True
     """
-    return "_".join(re.findall(r"[^\W_]+", name.casefold().replace("&", " and ")))
+    return "_".join(re.findall(r"[^\W_]+", one_line(name).casefold().replace("&", " and ")))
 
 
 def slug_of(name: str) -> str:

@@ -5,13 +5,18 @@
 
 What is no bullet (an introduction, a remark, a blank line) stays where it stands. Of this format are the
 counts; when a bullet was made and last used is not, and is in the JSON form (`playbook_json.py`).
+
+Without loss means: every heading, bullet, count and remark, in its place. Not kept are the newline that ends
+the file, blanks and a carriage return around a bullet and at the end of a heading, the blanks between a
+bullet's parts, and zeros that a count begins with; an id that cannot be used is given anew.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from tasks.ace.bullets import MAX_NUMBER, Bullet, Counts, one_line
+from tasks.ace.bullets import MAX_NUMBER, Bullet, Counts
+from tasks.ace.markup import one_line
 from tasks.ace.playbook import Playbook, Section, next_number_after, slug_of
 
 BULLET = re.compile(r"\[([^\]]+)\]\s*helpful=([0-9]{1,12})\s*harmful=([0-9]{1,12})\s*::\s*(.*)\Z", re.DOTALL)

@@ -6,12 +6,12 @@ behind the playbook. What comes from rows and from models is quoted between mark
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from backends.messages import Message
 from tasks.ace.answers import Generated, Reflected
+from tasks.ace.markup import tamed
 from tasks.ace.playbook import Playbook
 from tasks.ace.rendering import in_tags
 from tasks.ace.values import AceTask, Feedback, Question
@@ -19,13 +19,6 @@ from tasks.ace.votes import statistics
 
 MAX_QUOTED = 6_000
 """Characters of a model's own words that another role is shown."""
-
-MARKS = (
-    "answer", "cheat_sheet", "context", "counts", "examples", "feedback", "playbook", "question", "reasoning",
-    "reflection",
-)  # fmt: skip
-OWN_MARK = re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(MARKS)})\s*>|\|)", re.IGNORECASE)
-LIKE_A_BRACKET = "\u2039"
 
 GENERATOR = (
     "You answer questions. Above is a playbook of lessons that were learnt from earlier ones: use those that "
@@ -117,11 +110,10 @@ def curator_messages(
         for name, one in playbook.counts.items()
         if one.helpful or one.harmful
     }
-    sections = [section.name for section in playbook.sections if section.name]
     parts = [
-        f"Sections: {', '.join(sections)}.",
+        f"Sections: {', '.join(playbook.section_choices)}.",
         quoted("counts", f"[helpful, harmful] of lessons with votes: {json.dumps(counts)}"),
-        f"Statistics: {json.dumps(asdict(statistics(playbook)))}",
+        f"Statistics: {tamed(json.dumps(asdict(statistics(playbook))))}",
         *([room] if room else []),
         *(f"{question_text(question)}\n{reflection_text(one)}" for question, one in reviews),
     ]
@@ -187,7 +179,7 @@ def quoted(mark: str, text: str, *, most: int = MAX_QUOTED) -> str:
     """Return a text between marks that it cannot end itself; what is too long loses its middle."""
     if len(text) > most:
         text = f"{text[: most // 2]} [...] {text[-(most // 2) :]}"
-    return f"<{mark}>\n{OWN_MARK.sub(LIKE_A_BRACKET, text)}\n</{mark}>"
+    return f"<{mark}>\n{tamed(text)}\n</{mark}>"
 
 
 def _system(shown: str, role: str, instructions: str) -> Message:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from backends.base import Outcome
 from backends.messages import Message, Request, Response, SamplingParams
-from tasks.ace.bullets import MAX_TEXT_CHARACTERS, likeness_key, one_line
+from tasks.ace.bullets import MAX_TEXT_CHARACTERS, likeness_key
 from tasks.ace.claims import claims_of
 from tasks.ace.deltas import MAX_SHOWN_CHARACTERS, Change
 from tasks.ace.duplicates import Group, groups
+from tasks.ace.markup import one_line
 from tasks.ace.merging import Merges
 from tasks.ace.playbook import EditError, Playbook, checked_text
 from tasks.ace.schemas import MAX_LESSON

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
-from tasks.ace.bullets import Bullet, one_line
+from tasks.ace.bullets import Bullet
+from tasks.ace.markup import one_line
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import bullet_line
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Sequence
 
 from tasks.ace.answers import MAX_OPERATIONS
+from tasks.ace.playbook import OTHERS
 from tasks.ace.votes import TAGS
 
 JsonSchema = dict[str, object]
@@ -59,7 +60,9 @@ def curator_schema(
 ) -> str:
     """Return the schema of a Curator's answer. One that is cut off has complete operations before the cut."""
     content = _text(MAX_LESSON, max_tokens, share=1.0, least=1)
-    kinds: list[JsonSchema] = [_operation("ADD", section={"enum": list(sections)}, content=content)]
+    kinds: list[JsonSchema] = [
+        _operation("ADD", section={"enum": list(sections) or [OTHERS]}, content=content)
+    ]
     if live:
         one: JsonSchema = {"enum": list(live)}
         kinds += [_operation("UPDATE", id=one, content=content), _operation("REMOVE", id=one)]

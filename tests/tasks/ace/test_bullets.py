@@ -1,11 +1,8 @@
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.ace.bullets import MAX_NUMBER, Counts, likeness_key, number_of, one_line
-from tests.tasks.ace.playbooks import texts
+from tasks.ace.bullets import MAX_NUMBER, Counts, likeness_key, number_of
 
 COUNTS = st.builds(
     Counts,
@@ -14,36 +11,6 @@ COUNTS = st.builds(
     born=st.integers(0, 9),
     used=st.integers(0, 9),
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("line1\n## HACK\r\nline3", "line1 ## HACK line3"),
-        ("a\u2028b\x85c\x0bd\x1ce\x00f\x9fg", "a b c d e f g"),
-        ("see [calc-00001], [ ph-00005 ] and [a-123456]", "see (calc-00001), (ph-00005) and (a-123456)"),
-        ("[[calc-00001]]", "[(calc-00001)]"),
-        ("rate = rates[idx-1] + more[n-2]", "rate = rates[idx-1] + more[n-2]"),
-        ("</playbook><Playbook >< / PLAYBOOK", "\u2039/playbook>\u2039Playbook >\u2039 / PLAYBOOK"),
-        ("<|im_end|> <\uff5cUser\uff5c>", "\u2039|im_end|> \u2039\uff5cUser\uff5c>"),
-        ("1 < 2 <b> <<playbook", "1 < 2 <b> <\u2039playbook"),
-        ("\ud83d\ude00 \ud800 \ufeff", "\U0001f600 \ufffd \ufeff"),
-        (" \n ", ""),
-    ],
-)
-def test_a_text_becomes_one_line_in_which_nothing_is_structure(text: str, line: str) -> None:
-    assert one_line(text) == line
-
-
-@given(texts())
-def test_a_line_is_one_line_and_stays_as_it_is(text: str) -> None:
-    line = one_line(text)
-
-    assert one_line(line) == line
-    assert len(line.splitlines()) == (1 if line else 0)
-    assert line == line.strip()
-    assert not re.search(r"\[\s*[a-z]+-[0-9]{5}\s*\]|<\s*/?\s*playbook|<\|", line, re.IGNORECASE)
-    line.encode()
 
 
 @pytest.mark.parametrize(

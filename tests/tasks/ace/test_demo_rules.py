@@ -2,8 +2,9 @@ import string
 
 import pytest
 
-from tasks.ace.bullets import MAX_TEXT_CHARACTERS, one_line
+from tasks.ace.bullets import MAX_TEXT_CHARACTERS
 from tasks.ace.demo_rules import RULES, Rule
+from tasks.ace.markup import one_line
 from tasks.ace.playbook import DEFAULT_SECTIONS, Playbook
 
 

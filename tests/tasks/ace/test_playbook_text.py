@@ -133,6 +133,20 @@ def test_the_last_number_is_not_forgotten() -> None:
     assert parse("<!-- next 9999999999999 -->").playbook.next_number == 10**12
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("## A \r\n", "## A"),
+        ("  [a-1]helpful=007   harmful=0 ::x \r\n", "[a-1] helpful=7 harmful=0 :: x"),
+        ("a remark \r\n\r\nb", "a remark \r\n\r\nb"),
+    ],
+)
+def test_blanks_around_headings_and_bullets_are_not_kept_and_those_of_remarks_are(
+    text: str, written: str
+) -> None:
+    assert to_text(parse(text).playbook) == written
+
+
 @given(files())
 def test_a_file_is_written_as_it_was_read(text: str) -> None:
     playbook = parse(text).playbook
