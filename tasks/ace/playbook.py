@@ -114,7 +114,7 @@ class Playbook:
         return len(self.bullets)
 
     def add(self, section: str, text: str, *, step: int = 0) -> "tuple[Playbook, Bullet]":
-        """Add a bullet to a section, or to OTHERS where there is none of that name; OTHERS is made if need be.
+        """Add a bullet to a section, or to OTHERS where there is none of that name; it is made if need be.
 
         Raises:
             EditError: The text is empty, too long, or there in this section already; no number is used up.

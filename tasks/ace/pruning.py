@@ -8,8 +8,9 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
-from tasks.ace.bullets import Bullet, one_line
+from tasks.ace.bullets import Bullet
 from tasks.ace.deltas import Change, removal
+from tasks.ace.markup import one_line
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import bullet_line
 from tasks.ace.rendering import RENDERINGS, Rendering, shown_line

@@ -271,7 +271,7 @@ def test_who_judges_is_a_parameter(make: Make) -> None:
 
 @pytest.mark.parametrize("fit", [0, 1, 4, 7, 8])
 async def test_as_many_examples_are_shown_as_the_context_holds(make: Make, fit: int) -> None:
-    shown = [(row.question, row.target) for row in TRAIN]
+    shown = [(row.question, row.target or "") for row in TRAIN]
     most = len(examples_text(shown[:fit]))
     room = TokenRoom(playbook=80_000, instead=most)
     watched = make({"baselines": [EXAMPLES], "examples": 8}, room=room)
