@@ -192,7 +192,7 @@ async def open_session(
     """
     roles = await open_roles(parameters, run, Stop())
     rows = [row.question for row in (*source.train, *source.validation, *source.test)]
-    tidying = await open_tidying(parameters, run, roles, source.task, rows)
+    tidying = await open_tidying(parameters, run, roles, source.task, rows, source.start)
     start, note = await tidying.fit(source.start)
     source = replace(source, start=start, notes=(*source.notes, *([note] if note else [])))
     path = None if run.estimator else directory / LEDGER

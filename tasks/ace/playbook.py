@@ -113,6 +113,10 @@ class Playbook:
         """Return how many bullets there are."""
         return len(self.bullets)
 
+    def __bool__(self) -> bool:
+        """Be there, also where there is no bullet: sections are something."""
+        return True
+
     def add(self, section: str, text: str, *, step: int = 0) -> "tuple[Playbook, Bullet]":
         """Add a bullet to a section, or to OTHERS where there is none of that name; it is made if need be.
 
