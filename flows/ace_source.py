@@ -110,10 +110,13 @@ def open_offline(parameters: AceParameters) -> Source:
     if parameters.compare_with:
         other = find_task(parameters.compare_with)
         compared = other, read_rows(other, parameters, "test", parameters.test_path, parameters.test_rows)
+    train = read_rows(task, parameters, "train", parameters.train_path, parameters.train_rows)
+    if "in-context examples" in parameters.baselines and all(row.target is None for row in train):
+        notes = (*notes, "in-context examples are left out, for no train row has a label")
     return Source(
         task=task,
         start=start,
-        train=read_rows(task, parameters, "train", parameters.train_path, parameters.train_rows),
+        train=train,
         validation=read_rows(task, parameters, "val", parameters.validation_path, parameters.validation_rows),
         test=test,
         compared=compared,

@@ -68,7 +68,11 @@ REFUSED: dict[str, tuple[Wrong, list[str]]] = {
     ),
     "row without a target": (
         lambda folder: files(folder, train=[*ROWS, {"question": "What?"}]),
-        ["RowsError", "train.jsonl, line 5", "'answer'"],
+        ["RowsError", "train.jsonl, line 5", "'answer'", "'self-check'"],
+    ),
+    "name that is a path": (
+        lambda folder: files(folder) | {"task": {**TASK, "name": "../../evil"}},
+        ["TaskError", "'../../evil'", "60 letters"],
     ),
     "target that its checker cannot read": (
         lambda folder: files(folder, train=[{"question": "What?", "answer": "many"}]),

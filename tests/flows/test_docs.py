@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.ace.checkers import CHECKERS, Number
 from tasks.ace.spec import find_task
 from tests.fake_vllm import FakeVLLMProcess
 from tests.flows.running import PROJECT, Place, PrefectServer, asked_of
@@ -71,3 +72,10 @@ def test_the_ace_task_of_the_page_can_be_read_and_judges(
     assert judge is not None
     said = [judge(read.question, answer).is_ok for answer in ("+4722345678", "22345678", "+4622345678")]
     assert said == [True, False, False]
+
+
+def test_the_options_of_the_page_are_those_of_the_checker() -> None:
+    text = (PROJECT / "docs" / "own-ace-task.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in CHECKERS)
+    [said] = re.findall(r"`checker_options` are (.*?)\.", text, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", said)) == set(Number.model_fields)
