@@ -151,6 +151,21 @@ class MadeUp:
     """{id of a bullet that says something again: id of the older bullet}"""
 
 
+def long_and_similar(bullets: int, *, characters: int = 600, seed: int = 0) -> str:
+    """Make a playbook of one section whose long lessons differ in a few words: the hardest to compare."""
+    draw = random.Random(seed)
+    words: list[str] = []
+    while len(" ".join(words)) < characters:
+        words += _advice(draw).split()
+    lines = ["## OTHERS"]
+    for number in range(1, bullets + 1):
+        text = list(words)
+        for _ in range(draw.randint(1, 3)):
+            text[draw.randrange(len(text))] = draw.choice(TOPICS).split()[0]
+        lines.append(f"[misc-{number:05d}] helpful=0 harmful=0 :: {' '.join(text)}")
+    return "\n".join(lines)
+
+
 def made_up(bullets: int, *, again: float = 0.1, seed: int = 0) -> MadeUp:
     """Make a playbook.
 

@@ -28,13 +28,14 @@ from typing import Any, TypeVar, cast
 from tokenizers import Tokenizer
 
 from backends.registry import NotInstalledError
-from bench.ace_lessons import MadeUp, made_up
+from bench.ace_lessons import MadeUp, long_and_similar, made_up
 from bench.extraction import Bar
 from tasks.ace.claims import claims_of, stem
 from tasks.ace.embeddings import LocalEmbedder
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import parse, to_text
 from tasks.ace.refining import Refined, refine
+from tasks.ace.remembering import Remembering
 from tasks.ace.rendering import append_only
 from tasks.ace.similarity import Embedded, Lexical
 from tasks.tokens.counting import LocalCounter
@@ -127,12 +128,26 @@ def measure(made: MadeUp, runs: int, tokenizer: Path | None, *, embeddings: bool
         rows["budget"] = row | {"tokens": cut[1], "tokens_left": cut[2], "bullets_left": len(cut[0])}
     refined, row = timed(lambda: refine(parse_again(playbook), Lexical()), runs)
     rows["de-duplicate"] = row | asdict(quality(made, refined)) | {"bullets_left": len(refined.playbook)}
+    rows |= measure_long(len(playbook), runs)
     if embeddings:
         embedder, rows["load embeddings"] = timed(LocalEmbedder, 1)
         refined, row = timed(lambda: refine(parse_again(playbook), Embedded(embedder=embedder)), runs)
         left = {"bullets_left": len(refined.playbook)}
         rows["de-duplicate, embeddings"] = row | asdict(quality(made, refined)) | left
     return rows
+
+
+def measure_long(bullets: int, runs: int) -> dict[str, Row]:
+    """Rid as many long, similar lessons of duplicates; and again, when there is one more than was compared."""
+    playbook = parse(long_and_similar(bullets)).playbook
+    refined, first = timed(lambda: refine(parse_again(playbook), Lexical()), runs)
+    left = {"bullets_left": len(refined.playbook)}
+    remembering = Remembering(Lexical())
+    refine(playbook, remembering)
+    grown = [playbook.add("others", f"One more lesson, number {number}.")[0] for number in range(runs)]
+    waiting = iter(grown)
+    _, again = timed(lambda: refine(next(waiting), remembering), runs)
+    return {"de-duplicate, long": first | left, "de-duplicate, long, one new": again}
 
 
 def parse_again(playbook: Playbook) -> Playbook:

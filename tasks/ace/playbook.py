@@ -118,7 +118,7 @@ class Playbook:
         return True
 
     def add(self, section: str, text: str, *, step: int = 0) -> "tuple[Playbook, Bullet]":
-        """Add a bullet to a section, or to OTHERS where there is none of that name; it is made if need be.
+        """Add a bullet to a section, or to OTHERS where there is none such; it is made if need be.
 
         Raises:
             EditError: The text is empty, too long, or there in this section already; no number is used up.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import ace_playbook
-from bench.ace_lessons import MadeUp, made_up
+from bench.ace_lessons import MadeUp, long_and_similar, made_up
 from bench.ace_playbook import Quality, bars, main, measure, quality
 from tasks.ace.deltas import Change
 from tasks.ace.playbook import Playbook
@@ -36,6 +36,14 @@ def test_a_made_up_playbook_has_sections_and_twins_and_no_other_text_twice() -> 
     assert parse(to_text(read.playbook)).playbook == read.playbook
 
 
+def test_long_lessons_are_long_and_differ_in_a_few_words() -> None:
+    texts = [bullet.text for bullet in parse(long_and_similar(30)).playbook.by_age]
+    assert len(texts) == 30
+    assert all(500 < len(text) < 900 for text in texts)
+    words = [text.split() for text in texts]
+    assert all(sum(a != b for a, b in zip(words[0], one, strict=True)) <= 6 for one in words)
+
+
 def merged(*ids: str, refused: str | None = None) -> Change:
     return Change(type="MERGE", replaced=tuple((one, "") for one in ids), refused=refused)
 
@@ -52,6 +60,8 @@ def test_all_steps_are_measured_and_twins_found() -> None:
     assert {"load", "render", "write", "de-duplicate", "de-duplicate, embeddings"} <= rows.keys()
     assert all(row["seconds"] > 0 for row in rows.values())
     assert len(rows["load"]["runs"]) == 2
+    assert rows["de-duplicate, long"]["bullets_left"] < 200
+    assert "de-duplicate, long, one new" in rows
     for step in ("de-duplicate", "de-duplicate, embeddings"):
         row = rows[step]
         assert row["merged_twins"] >= 0.9 * row["twins"] == 18

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tasks.ace.claims import claims_of
 from tasks.ace.embeddings import LocalEmbedder
-from tasks.ace.similarity import Embedded, Floats, Lexical, Similarity, is_exchanged, is_slip, lexical_score
+from tasks.ace.lexical_pairs import is_exchanged, is_slip, lexical_score
+from tasks.ace.similarity import Embedded, Floats, Lexical, Similarity
 from tests.tasks.ace.lessons import DIFFERENT, OTHER_WORDS, SAME
 from tests.tasks.ace.playbooks import texts
 
