@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from tasks.ace.claim_words import (
@@ -81,6 +81,11 @@ class Claims:
     directions: frozenset[tuple[str, str]]
     """(from, to) stems on either side of "by", "from", "/" and their like, or of opposites, as they come."""
 
+    bound: frozenset[tuple[str, str, str]]
+    """(side, word, stem) of words beside one that has an opposite: income, in the numerator."""
+    qualified: frozenset[tuple[str, str]]
+    """Stems of content words of which the second follows at once: (prefer, dividend)."""
+
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for texts that can be the same at all."""
@@ -106,6 +111,9 @@ class Claims:
             and other.names <= self.words
             and not _opposed(self.stems - other.stems, other.stems - self.stems)
             and not _reversed(self.directions, other.directions)
+            and not _rebound(self.bound, other.bound)
+            and not _is_narrower(self, other)
+            and not _is_narrower(other, self)
         )
 
 
@@ -128,6 +136,8 @@ def claims_of(text: str) -> Claims:
         ),
         folded=tuple(token.text for token in tokens if token.kind != "symbol"),
         directions=frozenset(_directions(tokens)),
+        bound=frozenset(_bound(tokens)),
+        qualified=frozenset(_qualified(tokens)),
     )
 
 
@@ -230,9 +240,39 @@ def _directions(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
         before = {word for _, word in said[max(0, end - NEAR) : end]}
         after = {word for _, word in said[start : start + NEAR]}
         yield from product(before - after, after - before)
+        if token.kind == "symbol" and 0 < place < len(tokens) - 1:  # one letter may be a term, as in a - b
+            yield tokens[place - 1].text, tokens[place + 1].text
     first = {word: place for place, word in reversed(said)}
     for word, place in first.items():
         yield from ((word, other) for other in OPPOSED.get(word, ()) if first.get(other, -1) > place)
+
+
+def _bound(tokens: Sequence[Token]) -> Iterator[tuple[str, str, str]]:
+    said = [token for token in tokens if token.is_content or _is_name(token)]
+    for one, other in pairwise(said):
+        yield "before", stem(one.text), stem(other.text)
+        yield "after", stem(other.text), stem(one.text)
+
+
+def _qualified(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    for one, other in pairwise(tokens):
+        if one.is_content and other.is_content and not other.is_first:
+            yield stem(one.text), stem(other.text)
+
+
+def _rebound(mine: frozenset[tuple[str, str, str]], others: frozenset[tuple[str, str, str]]) -> bool:
+    """Say whether a word stands beside one of two opposites here, and beside the other there."""
+    return any(
+        (side, word, opposite) in others and (side, word, opposite) not in mine
+        for side, word, place in mine - others
+        for opposite in OPPOSED.get(place, ())
+    )
+
+
+def _is_narrower(one: Claims, other: Claims) -> bool:
+    """Say whether a text has all words of another and one more, right before a word that both have."""
+    mine, others = frozenset(one.content), frozenset(other.content)
+    return others < mine and any(first not in others and second in others for first, second in one.qualified)
 
 
 def _opposed(mine: frozenset[str], others: frozenset[str]) -> bool:

@@ -57,6 +57,13 @@ DIFFERENT = [
     ("opening balance from closing balance", "closing balance from opening balance"),
     ("day/month", "month/day"),
     ("miles to kilometres", "kilometres to miles"),
+    ("x = a - b", "x = b - a"),
+    (
+        "Put net income in the numerator and total equity in the denominator",
+        "Put total equity in the numerator and net income in the denominator",
+    ),
+    ("the figure of row A and of column B", "the figure of row B and of column A"),
+    ("Subtract the dividends from the income", "Subtract the preferred dividends from the income"),
 ]
 
 
