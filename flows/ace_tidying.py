@@ -22,6 +22,7 @@ from tasks.ace.embeddings import LocalEmbedder
 from tasks.ace.playbook import Playbook
 from tasks.ace.pruning import PlaybookTokens, prune
 from tasks.ace.refining import Curator, Refined, refine, refine_by_curator
+from tasks.ace.remembering import Remembering
 from tasks.ace.roles import Role, purpose_of
 from tasks.ace.similarity import Embedded, Lexical
 from tasks.ace.values import AceTask, Question
@@ -49,9 +50,9 @@ class Tidying:
         self._counter = counter
         self._tokens = PlaybookTokens(counter.count_text, parameters.rendering)
         self._curator = curator
-        self._similarity = (
-            Embedded(embedder=LocalEmbedder()) if parameters.similarity == "embedded" else Lexical()
-        )
+        is_embedded = parameters.similarity == "embedded"
+        # Remembering: from step to step only a few bullets are new.
+        self._similarity = Remembering(Embedded(embedder=LocalEmbedder()) if is_embedded else Lexical())
         self._room = room
         self.max_tokens = room.playbook
 
