@@ -107,11 +107,12 @@ def encode(text: str) -> list[int]:
     """Turn text into token ids; `decode` gives the same text back."""
     # Line by line, where that makes no difference: prompts of one run have most of their lines in common, and
     # a server that counts a playbook anew for each of them would be what a bench measures.
-    return [token for line in LINE_ENDS.split(text) for token in _encoded(line)]
+    return [token for line in LINE_ENDS.split(text) for token in encode_line(line)]
 
 
 @functools.lru_cache(maxsize=50_000)
-def _encoded(text: str) -> tuple[int, ...]:
+def encode_line(text: str) -> tuple[int, ...]:
+    """Turn text into token ids, and remember them."""
     ids: list[int] = []
     for piece in PIECES.findall(text):
         known = _IDS.get(piece)

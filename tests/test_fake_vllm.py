@@ -110,7 +110,7 @@ def label_odds(choice: dict[str, Any]) -> float:
 
 @given(st.text(alphabet="ab1 .\n\t_Ä\u2028", max_size=40))
 def test_text_is_encoded_line_by_line_as_it_is_whole(text: str) -> None:
-    assert encode(text) == list(fake_vllm._encoded(text))
+    assert encode(text) == list(fake_vllm.encode_line(text))
     assert decode(encode(text)) == text
 
 
