@@ -13,7 +13,7 @@ from tasks.ace.deltas import Change, removal
 from tasks.ace.markup import one_line
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import bullet_line
-from tasks.ace.rendering import RENDERINGS, Rendering, shown_line
+from tasks.ace.rendering import Rendering, reference_lines, shown_line
 
 MAX_HARMFUL = 3
 
@@ -53,8 +53,9 @@ class PlaybookTokens:
         Raises:
             Exception: Whatever the counter raises.
         """
-        rest = RENDERINGS[self._rendering](playbook.remove(playbook.bullets))
-        lines = [f"{line}\n" for line in rest.split("\n")] if rest else []
+        if self._rendering == "append-only":
+            return 0
+        lines = [f"{line}\n" for line in reference_lines(playbook.remove(playbook.bullets))]
         known = await self._counted({line: line for line in lines})
         return sum(known[line] for line in lines)
 

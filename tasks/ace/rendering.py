@@ -38,6 +38,11 @@ def excerpt(playbook: Playbook, bullet_ids: Collection[str]) -> str:
 
 def reference(playbook: Playbook) -> str:
     """Return all of it as the reference does: by section, with counts."""
+    return "\n".join(reference_lines(playbook))
+
+
+def reference_lines(playbook: Playbook) -> list[str]:
+    """Return the lines of `reference`."""
     lines: list[str] = []
     for section in playbook.sections:
         lines += [] if section.heading is None else [one_line(section.heading)]
@@ -45,7 +50,7 @@ def reference(playbook: Playbook) -> str:
             is_bullet = isinstance(line, Bullet)
             shown = replace(line, text=one_line(line.text)) if is_bullet else None
             lines.append(bullet_line(playbook, shown) if shown else one_line(str(line)))
-    return "\n".join(lines)
+    return lines
 
 
 RENDERINGS: dict[Rendering, Callable[[Playbook], str]] = {
