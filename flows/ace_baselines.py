@@ -10,7 +10,7 @@ from tasks.ace.generating import Asking
 from tasks.ace.playbook import Playbook
 from tasks.ace.prompts import examples_text
 from tasks.ace.roles import Role
-from tasks.ace.values import Row
+from tasks.ace.values import AceTask, Row
 
 NO_PLAYBOOK, EXAMPLES, SHEET = "no playbook", "in-context examples", "cheat-sheet"
 SHEET_WRITER = "cheat-sheet writer"
@@ -41,7 +41,7 @@ class Baselines:
         if SHEET in wanted:
             methods.append(await self._with_sheet())
         if self._source.compared:
-            methods.append(await self._compared())
+            methods.append(await self._without_playbook(*self._source.compared))
         return methods
 
     async def _method(self, name: str, note: str, asking: Asking) -> Method:
@@ -94,9 +94,7 @@ class Baselines:
         note = f"rewritten {len(batches)} times, {len(sheet):,} characters at the end"
         return Method(name=SHEET, note=note, evaluation=evaluation, parts=(SHEET, SHEET_WRITER))
 
-    async def _compared(self) -> Method:
-        assert self._source.compared  # noqa: S101 - asked before
-        task, rows = self._source.compared
+    async def _without_playbook(self, task: AceTask, rows: Sequence[Row]) -> Method:
         asking = self._session.asking(Playbook(), task)
         evaluation = await self._session.evaluate(
             asking, rows, name=task.name, purpose="test", checker=task.checker

@@ -1,26 +1,20 @@
 """The flow `ace-online`: answer rows in windows, and learn from each window after it was answered."""
 
-import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import anyio.to_thread
 
-from flows.ace import publish, result_of
 from flows.ace_parameters import AceOnlineParameters
-from flows.ace_results import Method, ace_directory
-from flows.ace_session import Session, open_session
+from flows.ace_results import Method
+from flows.ace_running import Summary, run_loop
+from flows.ace_session import Session
 from flows.ace_source import open_online
-from flows.estimates import show_estimate
-from flows.run import open_run
-from flows.settings import load_settings
 from flows.workflow import workflow
 from tasks.ace.adapting import Online
 from tasks.ace.evaluation import Evaluation
 from tasks.ace.playbook import Playbook
 from tasks.ace.values import Row
-
-Summary = dict[str, Any]
 
 NAME = "ace-online"
 
@@ -35,24 +29,8 @@ async def ace_online(parameters: AceOnlineParameters) -> Summary:
         The summary that is also in `summary.json`.
     """
     source = await anyio.to_thread.run_sync(open_online, parameters)
-    settings = load_settings()
-    async with open_run(parameters, settings) as run:
-        directory = ace_directory(
-            settings.runs, parameters, flow=NAME, task=source.task.name, model=run.model, data=source.digest
-        )
-        started = time.monotonic()
-        session = await open_session(parameters, run, source, directory, total=len(source.test))
-        try:
-            if run.estimator:
-                await learn_online(parameters, session)
-                return await show_estimate(run)
-            async with session.progress.shown():
-                methods = await learn_online(parameters, session)
-        except BaseException:
-            session.costs.interrupted()
-            raise
-        result = result_of(session, NAME, methods, started)
-    return await publish(result, directory)
+    loop = partial(learn_online, parameters)
+    return await run_loop(NAME, parameters, source, loop, total=len(source.test))
 
 
 async def learn_online(parameters: AceOnlineParameters, session: Session) -> list[Method]:
