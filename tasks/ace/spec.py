@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Self, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.ace.checkers import CHECKERS
@@ -17,6 +16,7 @@ from tasks.ace.own_code import guarded, said_of
 from tasks.ace.rows import RowError, field_text, filled_text, other_fields
 from tasks.ace.testbeds import TESTBEDS
 from tasks.ace.values import AceTask, Checker, Question, Row
+from tasks.written_files import read_written
 
 PLACE = re.compile(r"\{([^{}]+)\}")
 """Where a template takes in a field of the row."""
@@ -143,7 +143,7 @@ def find_task(given: object) -> AceTask:
     if name in TESTBEDS:
         return TESTBEDS[name]
     if _is_file(name):
-        return _read_spec(_content(Path(name)), name).task()
+        return _read_spec(read_written(Path(name), "task", TaskError), name).task()
     if entrypoint := ENTRYPOINT.fullmatch(name):
         return _imported(entrypoint[1], entrypoint[2])
     raise TaskError(
@@ -157,15 +157,6 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except (OSError, ValueError):  # too long for a path, or with a null in it
         return False
-
-
-def _content(path: Path) -> object:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise TaskError(f"{path} is no task that can be read: {reason}; give YAML or JSON") from error
 
 
 def _read_spec(content: object, where: str) -> TaskSpec:

@@ -1,17 +1,16 @@
 """What to extract: labels with descriptions and attributes, and examples, checked against each other."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, cast
+from typing import Annotated, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.extraction.folding import Folded
 from tasks.extraction.grounding import ground
 from tasks.extraction.values import Item, Window
+from tasks.written_files import read_written
 
 Name = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
 """One line, without blanks around it: it is shown to models, and is a label in files."""
@@ -129,7 +128,7 @@ def read_spec(given: ExtractionSpec | Mapping[str, object] | Path) -> Extraction
     if isinstance(given, ExtractionSpec):
         return given
     where = str(given) if isinstance(given, Path) else "spec"
-    content = _read_file(given) if isinstance(given, Path) else given
+    content = read_written(given, "spec", SpecError) if isinstance(given, Path) else given
     spec = _validated(ExtractionSpec, content, where)
     for number, example in enumerate(spec.examples, start=1):
         _check_places(example, f"{where}: example {number}")
@@ -150,15 +149,6 @@ def _check_places(example: Example, where: str) -> None:
             raise SpecError(
                 f"{where} finds {item.text!r}, which does not stand in its text; copy it from there"
             )
-
-
-def _read_file(path: Path) -> object:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise SpecError(f"{path} is no spec that can be read: {reason}; give YAML or JSON") from error
 
 
 def _validated(kind: type[M], content: object, where: str) -> M:

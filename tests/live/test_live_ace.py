@@ -91,11 +91,16 @@ def test_formula_is_gone_through(
         "rounds": 1,
         "compare_with": "formula-dropped",
     }
-    summary = new_process().run(place, parameters, flow="ace").require_completed().summary
-    assert [one["name"] for one in summary["methods"]] == [
-        "ACE",
-        "no playbook",
-        "no playbook, formula-dropped",
-    ]
-    assert sum(summary["stops"].values()) == 20
-    assert 0 <= summary["edits"]["applied"] <= summary["edits"]["proposed"]
+    outcome = new_process().run(place, parameters, flow="ace").require_completed()
+    steps = read_rows(outcome.directory / "steps.jsonl")
+    assert [len(step["rows"]) for step in steps] == [20]  # pyright: ignore[reportArgumentType]
+    assert sum(outcome.summary["stops"].values()) == 20
+    answers = read_rows(outcome.directory / "answers.jsonl")
+    tested = ("ACE", "no playbook", "no playbook, formula-dropped")
+    assert [one["method"] for one in answers] == [name for name in tested for _ in range(6)]
+    for method in outcome.summary["methods"]:
+        own = [one for one in answers if one["method"] == method["name"]]
+        assert (method["right"], method["total"]) == (sum(one["right"] == 1 for one in own), 6)
+        assert method["failed"] == 0
+    last = from_json((outcome.directory / "playbook-last.json").read_text(encoding="utf-8"))
+    assert len(last) == steps[-1]["bullets"] <= outcome.summary["edits"]["applied"]
