@@ -95,10 +95,19 @@
     return bullet;
   }
 
+  // A playbook that has no OTHERS gets one with the first bullet for it.
+  function sectionOf(state, wanted) {
+    const there = state.sections.find(({ name }) => name === wanted);
+    if (there) return there;
+    const made = { name: wanted, bullets: new Map() };
+    state.sections.push(made);
+    return made;
+  }
+
   const OPERATIONS = {
     ADD(state, { id, text, section }, number) {
-      const home = state.sections.find(({ name }) => name === (section ?? ""));
-      if (home) put(state, home, { id, text, helpful: 0, harmful: 0, born: number });
+      const home = sectionOf(state, section ?? "");
+      put(state, home, { id, text, helpful: 0, harmful: 0, born: number });
     },
     UPDATE(state, { id, text }) {
       if (state.bullets.has(id)) state.bullets.get(id).text = text;

@@ -9,7 +9,7 @@ from dataclasses import replace
 from flows.reports.ace_views import StepView
 from tasks.ace.bullets import Bullet, Counts, number_of
 from tasks.ace.deltas import Change
-from tasks.ace.playbook import Playbook
+from tasks.ace.playbook import Playbook, Section
 
 Line = Bullet | str
 
@@ -18,7 +18,7 @@ class Replay:
     """A playbook that is brought from step to step in place: edits of `Playbook` copy all of it each time."""
 
     def __init__(self, start: Playbook) -> None:
-        self._sections = start.sections
+        self._sections = list(start.sections)
         self._lines: list[list[Line]] = [list(section.lines) for section in start.sections]
         self._place_of = {
             bullet.id: place
@@ -87,16 +87,24 @@ class Replay:
     def _add(self, bullet: Bullet, section: str, step: int) -> None:
         if bullet.id in self._texts:
             raise ValueError("it is there already")
-        places = (place for place, one in enumerate(self._sections) if one.name == section)
-        place = next(places, None)
-        if place is None:
-            raise ValueError(f"there is no section {section!r}")
+        place = self._place_of_section(section)
         lines = self._lines[place]
         after_last = next((n for n in range(len(lines), 0, -1) if isinstance(lines[n - 1], Bullet)), 0)
         lines.insert(after_last, bullet)
         self._place_of[bullet.id], self._texts[bullet.id] = place, bullet.text
         self._counts[bullet.id] = Counts(born=step, used=step)
         self._next_number = max(self._next_number, (number_of(bullet.id) or 0) + 1)
+
+    def _place_of_section(self, name: str) -> int:
+        """Return where a section is; OTHERS is made where a playbook has none, as adding to it does."""
+        place = next((place for place, one in enumerate(self._sections) if one.name == name), None)
+        if place is not None:
+            return place
+        if name != (others := Section.others()).name:
+            raise ValueError(f"there is no section {name!r}")
+        self._sections.append(others)
+        self._lines.append(list(others.lines))
+        return len(self._sections) - 1
 
     def _put(self, bullet: Bullet) -> None:
         lines, at = self._line_of(bullet.id)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from tasks.ace.answers import MAX_OPERATIONS, Reflected, read_operations
 from tasks.ace.deltas import Change, apply
@@ -50,36 +51,43 @@ class Curation:
         """
         changes: list[Change] = []
         edited = playbook
-        for one in await self._answers(playbook, in_chunks(reviews, self.chunk), name, room):
+        answers = await self._answers(playbook, in_chunks(reviews, self.chunk), name, room)
+        for one in chain.from_iterable(answers):
             edited, made = applied(edited, one, step)
             changes += made
         return edited, changes
 
     async def _answers(
         self, playbook: Playbook, chunks: Sequence[Sequence[Review]], name: str, room: str
-    ) -> list[Answered[list[object]]]:
-        """Ask about all chunks at once, and about the halves of those that no context holds."""
+    ) -> list[list[Answered[list[object]]]]:
+        """Ask about all chunks at once, and about the halves of those that no context holds.
+
+        Returns:
+            For each chunk its answers: one, or those of its halves.
+        """
         found = await self.curator.ask(
             [self._asked(playbook, chunk, room) for chunk in chunks],
             lambda _, text: read_operations(text),
             purpose=name,
             usable=lambda operations: is_of_use(playbook, operations),
         )
-        too_long = [
+        too_long = {
             place
             for place, one in enumerate(found)
             if one.error is not None and one.error.overflows and len(chunks[place]) > 1
-        ]
+        }
         if not too_long:
-            return found
+            return [[one] for one in found]
         halves = [
-            half for place in too_long for half in in_chunks(chunks[place], -(-len(chunks[place]) // 2))
+            half
+            for place in sorted(too_long)
+            for half in in_chunks(chunks[place], -(-len(chunks[place]) // 2))
         ]
         answers = iter(await self._answers(playbook, halves, name, room))
-        parts = [
-            [next(answers), next(answers)] if place in too_long else [one] for place, one in enumerate(found)
+        return [
+            [*next(answers), *next(answers)] if place in too_long else [one]
+            for place, one in enumerate(found)
         ]
-        return [one for part in parts for one in part]
 
     def _asked(self, playbook: Playbook, reviews: Sequence[Review], room: str) -> Asked:
         shown = in_tags(RENDERINGS[self.rendering](playbook))

@@ -58,11 +58,18 @@ def started() -> Playbook:
 
 
 def made_up_run(
-    steps: int = 24, *, rows: int = 5, epochs: int = 2, adds: int = 2, votes: int = 4, seed: int = 0
+    steps: int = 24,
+    *,
+    rows: int = 5,
+    epochs: int = 2,
+    adds: int = 2,
+    votes: int = 4,
+    seed: int = 0,
+    start: Playbook | None = None,
 ) -> MadeUp:
     """Return a run whose playbook grows by some bullets a step, with all kinds of changes."""
     draw = random.Random(seed)
-    playbook = started()
+    playbook = start or started()
     playbooks, views = [playbook], list[StepView]()
     ids = [f"train-{number:04}" for number in range(max(1, steps * rows // epochs))]
     for number in range(1, steps + 1):

@@ -68,10 +68,11 @@ a remark
 ## others
 
 [plain] helpful=2 harmful=0 :: without a number"""
+NO_OTHERS = "## RULES\n[misc-00001] helpful=2 harmful=0 :: Be careful with units."
 
 
 @given(
-    st.one_of(playbooks(), st.just(parse(REMARKED).playbook)),
+    st.one_of(playbooks(), st.sampled_from([parse(text).playbook for text in (REMARKED, NO_OTHERS)])),
     st.lists(
         st.tuples(
             st.lists(operations(), max_size=5),
@@ -95,6 +96,13 @@ def test_whatever_edits_make_is_made_again(
         replay.take(step_of(number, changes, votes))
         # The number after the last bullet's is not told by changes where that bullet is gone, and not shown.
         assert replace(replay.playbook(), next_number=real.next_number) == real
+
+
+def test_others_is_made_where_a_playbook_has_none() -> None:
+    run = made_up_run(3, start=parse(NO_OTHERS).playbook)
+    assert [one.name for one in run.playbooks[0].sections] == ["RULES"]
+    assert [one.name for one in run.playbooks[1].sections] == ["RULES", "OTHERS"]
+    assert replayed(run) == list(run.playbooks)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from flows.reports.ace import AcePage, StepView, write
 from tasks.ace.deltas import apply
 from tasks.ace.playbook import Playbook
+from tasks.ace.playbook_text import parse
 from tests.chromium import Chromium, Tab, program, running_chromium
 from tests.flows.reports.ace_pages import hostile_run, made_up_run
 
@@ -140,8 +141,13 @@ def badges(step: StepView, before: Playbook, after: Playbook) -> dict[str, str]:
     return found
 
 
-def test_every_step_shows_its_playbook_and_what_it_changed(show: Callable[[AcePage], Tab]) -> None:
-    run = made_up_run()
+@pytest.mark.parametrize(
+    "start", [None, parse("## RULES\n[rul-00001] helpful=2 harmful=0 :: Count.").playbook]
+)
+def test_every_step_shows_its_playbook_and_what_it_changed(
+    show: Callable[[AcePage], Tab], start: Playbook | None
+) -> None:
+    run = made_up_run(start=start)
     tab = show(run.page)
     assert place_of(tab) == "after step 24 of 24"
     kinds: set[str] = set()
