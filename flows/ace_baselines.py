@@ -84,14 +84,16 @@ class Baselines:
             judge=session.judge(source.train),
             structured=structured,
         )
-        sheet = ""
+        sheet, rewritten = "", 0
         batches = [source.train[start : start + size] for start in range(0, len(source.train), size)]
         for number, batch in enumerate(batches, start=1):
-            sheet = await learner.learn(sheet, batch, name=f"batch {number} of {len(batches)}")
+            before = sheet
+            sheet = await learner.learn(before, batch, name=f"batch {number} of {len(batches)}")
+            rewritten += sheet != before
             await session.costs.ended()
         asking = with_sheet(source.task, sheet, structured=structured)
         evaluation = await session.evaluate(asking, source.test, name=SHEET, purpose="test")
-        note = f"rewritten {len(batches)} times, {len(sheet):,} characters at the end"
+        note = f"rewritten after {rewritten} of {len(batches)} batches, {len(sheet):,} characters at the end"
         return Method(name=SHEET, note=note, evaluation=evaluation, parts=(SHEET, SHEET_WRITER))
 
     async def _without_playbook(self, task: AceTask, rows: Sequence[Row]) -> Method:

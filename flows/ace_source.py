@@ -193,6 +193,12 @@ def read_rows(task: AceTask, parameters: AceBase, split: str, given: str, most: 
 def _row(task: AceTask, line: str, row_id: str, where: str) -> Row:
     try:
         content: object = json.loads(line)
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RowsError(
+            f"{where}: it holds half of a surrogate pair, which is no Unicode text; mend the line, or leave "
+            "it out"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise RowsError(f"{where}: it is no JSON ({error}); mend the line, or leave it out") from error
     if not isinstance(content, dict):

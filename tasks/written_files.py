@@ -20,7 +20,10 @@ def read_written(path: Path, what: str, error: type[ValueError]) -> object:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
+        written = json.loads(text) if path.suffix == ".json" else cast("object", yaml.safe_load(text))
+        # Both can say half of a surrogate pair, which no request can hold.
+        json.dumps(written, ensure_ascii=False, default=str).encode()
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as problem:
         reason = " ".join(str(problem).split())
         raise error(f"{path} is no {what} that can be read: {reason}; give YAML or JSON") from problem
+    return written

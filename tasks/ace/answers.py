@@ -126,12 +126,14 @@ def read_generated(text: str, live: Collection[str]) -> Generated:
     )
 
 
-def read_reflected(text: str, shown: Collection[str]) -> Reflected | None:
+def read_reflected(text: str, shown: Collection[str], *, needs_lesson: bool = True) -> Reflected | None:
     """Read a Reflector's answer; None if there is no lesson and no vote in it.
 
     Args:
         text: The answer.
         shown: Ids of the bullets that it was to judge; votes for others do not count.
+        needs_lesson: Of a wrong answer. A review of a right one may say that there is nothing to learn: then
+            it is enough that the fields are there.
     """
     fields = Fields(text)
     # One Reflector has one voice: what it says twice of a bullet counts once, the last time.
@@ -144,7 +146,8 @@ def read_reflected(text: str, shown: Collection[str]) -> Reflected | None:
         correct_approach=fields.line("correct_approach"),
         votes=tuple(votes.items()),
     )
-    return reflected if reflected.lesson or reflected.votes else None
+    says_nothing = fields.get("key_insight") == "" or fields.get("bullet_tags") == []
+    return reflected if reflected.lesson or reflected.votes or (says_nothing and not needs_lesson) else None
 
 
 def read_operations(text: str) -> list[object] | None:

@@ -40,6 +40,8 @@ class QuestionRun:
     question: Question
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     reviews: list[Reflected] = field(default_factory=list[Reflected])
+    reviewer: int = 0
+    """Which tier gave the latest review."""
     stop: Stop | None = None
 
     @property

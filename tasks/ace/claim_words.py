@@ -21,8 +21,11 @@ não sem nunca nem nicht kein keine keinen nie ohne jamais ne pas sans sin
 """)
 """Negate what follows; words that end in "n't" do, too."""
 
-DIRECTIONS = _words("by from to into than over per minus before after through / ÷ \u2212 -")
-"""Between two words, these say which comes first."""
+FRONTED = _words("""
+by from to into than over per minus before after through if when whenever unless until while where once since
+because in for with at on during
+""")
+"""Say how words belong together. A clause that begins with one may stand before a sentence or behind it."""
 
 _NUMBERS = """
 zero 0, two 2, three 3, four 4, five 5, six 6, seven 7, eight 8, nine 9, ten 10, eleven 11, twelve 12,

@@ -1,22 +1,24 @@
-"""What a lesson stands or falls with: its numbers, units, negations, names, opposites and directions.
+"""What a lesson stands or falls with: its numbers, units, operators, negations, names, opposites and order.
 
-Two lessons may look alike in all but a digit or a "not" and say the contrary of each other. Whatever measures
-their likeness, they are the same only if they agree in these. Where in doubt they differ: a lesson kept twice
-costs a few tokens, one that is lost costs answers. It knows English, and the commonest negations of some
-other languages.
+Two lessons may look alike in all but a digit or a "not" and say the contrary of each other, or have all words
+in common and say who pays whom the other way round. Whatever measures their likeness, they are the same only
+if they agree in these. Where in doubt they differ: a lesson kept twice costs a few tokens, one that is lost
+costs answers. It knows English, and the commonest negations of some other languages.
 """
 
 import re
 import unicodedata
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import NamedTuple
 
+from rapidfuzz.distance import LCSseq
+
 from tasks.ace.claim_words import (
-    DIRECTIONS,
+    FRONTED,
     NEGATIONS,
     NUMBER_WORDS,
     OPPOSITES,
@@ -30,8 +32,17 @@ TOKEN = re.compile(
     r"(?P<number>(?<![^\W_])\d+(?:[.,]\d+)*)"
     r"|(?P<cjk>[\u3040-\u30ff\u3400-\u9fff])"  # no blanks stand between words: each sign is one
     r"|(?P<word>[^\W\d_](?:[^\W_\u3040-\u30ff\u3400-\u9fff]|['\u2019_](?=[^\W_]))*)"
-    r"|(?P<symbol>[%\u2030\u00b0\u20ac$\u00a3\u00a5/\u00f7\u2212]|(?<=\s)-(?=\s))"
+    r"|(?P<unit>[%\u2030\u00b0\u20ac$\u00a3\u00a5])"
+    # A hyphen is a minus between blanks, before a word, as in -x, and between letters, as in a-b or n-1.
+    r"|(?P<operator>[+*/^<>=~|&\u00d7\u00b7\u00f7\u2212\u2190\u2192\u2248\u2260\u2264\u2265]+"
+    r"|!=+|!(?=\w)|->|(?<=\s)-(?=\s)|(?<![\w-])-(?=[^\W\d_])"
+    r"|(?<=\b[^\W\d_])-(?=[^\W_]\b)|(?<=\b[^\W_])-(?=[^\W\d_]\b))"
 )
+OPERATORS = {
+    "\u00d7": "*", "\u00b7": "*", "**": "^", "\u00f7": "/", "\u2212": "-", "\u2190": "<-", "\u2192": "->",
+    "\u2260": "!=", "\u2264": "<=", "\u2265": ">=",
+}  # fmt: skip
+"""{operator: another way of writing it}"""
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
 SIGN = re.compile(r"(?:^|[\s(=])[-\u2212]\Z")
 """Ends what stands before a negative number; in "5-10" and "2024-01" there is none."""
@@ -44,12 +55,10 @@ MOST_ENDINGS = 3
 """Of one word; a word without end would lose them one by one for ever."""
 REMEMBERED = 3_000
 """Texts; a playbook is refined again and again while few of its lessons change."""
-NEAR = 2
-"""Words on either side of a "by" or "from" between which it gives a direction."""
 
 
 class Token(NamedTuple):
-    """A number, a word or a symbol, folded."""
+    """A number, a word, a unit's symbol or an operator, folded."""
 
     kind: str
     text: str
@@ -59,14 +68,17 @@ class Token(NamedTuple):
     negates: bool = False
     is_content: bool = False
     """Whether it is a word that says something by itself."""
+    behind_comma: bool = False
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What two texts have to agree in. The three first have to be equal, so texts can be sorted by them."""
+    """What two texts have to agree in. The four first have to be equal, so texts can be sorted by them."""
 
     numbers: tuple[str, ...]
     """In the order in which they are first mentioned: 2 of 3 is not 3 of 2."""
+    operators: tuple[str, ...]
+    """As they come."""
     units: frozenset[str]
     negated: frozenset[str]
     """Stems of the words behind a "not"."""
@@ -78,18 +90,19 @@ class Claims:
     """The stems of those that say something, as often as they come; without numbers and units."""
     folded: tuple[str, ...]
     """The text without anything but its words and numbers, folded."""
-    directions: frozenset[tuple[str, str]]
-    """(from, to) stems on either side of "by", "from", "/" and their like, or of opposites, as they come."""
+    order: tuple[str, ...]
+    """Numbers, names, and stems of words that say something or say how others belong together, as they come.
 
-    bound: frozenset[tuple[str, str, str]]
-    """(side, word, stem) of words beside one that has an opposite: income, in the numerator."""
+    Without what may stand elsewhere and say the same: a clause in front comes last ("To get A, divide B" as
+    "Divide B to get A"), a genitive behind its noun ("the result's sign" as "the sign of the result").
+    """
     qualified: frozenset[tuple[str, str]]
     """Stems of content words of which the second follows at once: (prefer, dividend)."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for texts that can be the same at all."""
-        return self.numbers, self.units, self.negated
+        return self.numbers, self.operators, self.units, self.negated
 
     @cached_property
     def stems(self) -> frozenset[str]:
@@ -104,14 +117,15 @@ class Claims:
             True
             >>> claims_of("Divide cost by revenue.").agree(claims_of("Divide revenue by cost."))
             False
+            >>> claims_of("Before answering, check it.").agree(claims_of("Check it before answering."))
+            True
         """
         return (
             self.key == other.key
             and self.names <= other.words
             and other.names <= self.words
             and not _opposed(self.stems - other.stems, other.stems - self.stems)
-            and not _reversed(self.directions, other.directions)
-            and not _rebound(self.bound, other.bound)
+            and _is_in_order(self.order, other.order)
             and not _is_narrower(self, other)
             and not _is_narrower(other, self)
         )
@@ -125,6 +139,7 @@ def claims_of(text: str) -> Claims:
     has_lower_case = any(one.islower() for one in text)
     return Claims(
         numbers=tuple(dict.fromkeys(_numbers(tokens))),
+        operators=tuple(token.text for token in tokens if token.kind == "operator"),
         units=frozenset(_units(tokens)),
         negated=frozenset(_negated(tokens)),
         names=frozenset(token.text for token in tokens if has_lower_case and _is_name(token)),
@@ -134,9 +149,8 @@ def claims_of(text: str) -> Claims:
             for token in tokens
             if token.is_content and token.text not in UNITS and token.text not in NUMBER_WORDS
         ),
-        folded=tuple(token.text for token in tokens if token.kind != "symbol"),
-        directions=frozenset(_directions(tokens)),
-        bound=frozenset(_bound(tokens)),
+        folded=tuple(token.text for token in tokens if token.kind not in {"unit", "operator"}),
+        order=tuple(_order(tokens)),
         qualified=frozenset(_qualified(tokens)),
     )
 
@@ -148,15 +162,18 @@ def tokens_of(text: str) -> Iterator[Token]:
     for found in TOKEN.finditer(text):
         kind, written = str(found.lastgroup), found[0]
         is_first = not end or SENTENCE_END.search(text, end, found.start()) is not None
+        behind_comma = "," in text[end : found.start()]
         end = found.end()
         if kind == "number":
             sign = "-" if SIGN.search(text, max(0, found.start() - 2), found.start()) else ""
-            yield Token(kind, sign + plain_number(written), written)
+            yield Token(kind, sign + plain_number(written), written, is_first, behind_comma=behind_comma)
+        elif kind == "operator":
+            yield Token(kind, OPERATORS.get(written, written), written, is_first)
         else:
             folded = written.casefold().replace("\u2019", "'").removesuffix("'s")
             negates = folded in NEGATIONS or folded.endswith("n't")
-            is_content = kind != "symbol" and not negates and folded not in STOP_WORDS
-            yield Token(kind, folded, written, is_first, negates, is_content)
+            is_content = kind != "unit" and not negates and folded not in STOP_WORDS
+            yield Token(kind, folded, written, is_first, negates, is_content, behind_comma)
 
 
 def plain_number(written: str) -> str:
@@ -231,42 +248,51 @@ def _is_name(token: Token) -> bool:
     return inner != inner.lower() or not inner.replace("'", "").replace("\u2019", "").isalpha()
 
 
-def _directions(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
-    said = [(place, stem(token.text)) for place, token in enumerate(tokens) if token.is_content]
-    for place, token in enumerate(tokens):
-        if token.text not in DIRECTIONS:
-            continue
-        end, start = bisect_left(said, (place, "")), bisect_left(said, (place + 1, ""))
-        before = {word for _, word in said[max(0, end - NEAR) : end]}
-        after = {word for _, word in said[start : start + NEAR]}
-        yield from product(before - after, after - before)
-        if token.kind == "symbol" and 0 < place < len(tokens) - 1:  # one letter may be a term, as in a - b
-            yield tokens[place - 1].text, tokens[place + 1].text
-    first = {word: place for place, word in reversed(said)}
-    for word, place in first.items():
-        yield from ((word, other) for other in OPPOSED.get(word, ()) if first.get(other, -1) > place)
+def _order(tokens: Sequence[Token]) -> Iterator[str]:
+    starts = [place for place, token in enumerate(tokens) if token.is_first] or [0]
+    for start, end in pairwise([*starts, len(tokens)]):
+        yield from _order_of_sentence(tokens[start:end])
 
 
-def _bound(tokens: Sequence[Token]) -> Iterator[tuple[str, str, str]]:
-    said = [token for token in tokens if token.is_content or _is_name(token)]
-    for one, other in pairwise(said):
-        yield "before", stem(one.text), stem(other.text)
-        yield "after", stem(other.text), stem(one.text)
+def _order_of_sentence(tokens: Sequence[Token]) -> Iterator[str]:
+    comma = next((place for place, token in enumerate(tokens) if token.behind_comma), 0)
+    if tokens and tokens[0].text in FRONTED:
+        tokens = [*tokens[comma:], *tokens[:comma]]
+    said = [token for place, token in enumerate(tokens) if _is_said(tokens, place)]
+    for place in reversed(range(len(said) - 1)):
+        if said[place].written[-2:] in {"'s", "\u2019s"}:
+            said[place : place + 2] = said[place + 1], said[place]
+    return (_plain(token) for token in said)
+
+
+def _is_said(tokens: Sequence[Token], place: int) -> bool:
+    token = tokens[place]
+    if token.kind in {"unit", "operator"}:
+        return False
+    beside = tokens[max(0, place - 1) : place + 2]
+    return (
+        token.is_content
+        or token.kind == "number"
+        or token.text in FRONTED
+        or _is_name(token)
+        or any(one.kind == "operator" for one in beside)  # one letter may be a term, as in a - b
+    )
+
+
+def _plain(token: Token) -> str:
+    return NUMBER_WORDS.get(token.text) or UNITS.get(token.text) or stem(token.text)
+
+
+def _is_in_order(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Say whether what two texts have in common comes in the same order in both."""
+    shared = Counter(one) & Counter(other)
+    return LCSseq.similarity(one, other) == shared.total()
 
 
 def _qualified(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
     for one, other in pairwise(tokens):
         if one.is_content and other.is_content and not other.is_first:
             yield stem(one.text), stem(other.text)
-
-
-def _rebound(mine: frozenset[tuple[str, str, str]], others: frozenset[tuple[str, str, str]]) -> bool:
-    """Say whether a word stands beside one of two opposites here, and beside the other there."""
-    return any(
-        (side, word, opposite) in others and (side, word, opposite) not in mine
-        for side, word, place in mine - others
-        for opposite in OPPOSED.get(place, ())
-    )
 
 
 def _is_narrower(one: Claims, other: Claims) -> bool:
@@ -284,10 +310,4 @@ def _opposed(mine: frozenset[str], others: frozenset[str]) -> bool:
         for here, there in ((mine, others), (others, mine))
         for word in here
         for prefix in PREFIXES
-    )
-
-
-def _reversed(mine: frozenset[tuple[str, str]], others: frozenset[tuple[str, str]]) -> bool:
-    return any(
-        (two, one) in others and (two, one) not in mine and (one, two) not in others for one, two in mine
     )

@@ -152,7 +152,9 @@ class Learner:
         schema = partial(reflector_schema, any_shown) if self.curation.structured else None
         found = await self.reflector.ask(
             [self._to_review(run, playbook, ids, schema) for run, ids in zip(runs, shown, strict=True)],
-            lambda place, text: read_reflected(text, shown[place]),
+            lambda place, text: read_reflected(
+                text, shown[place], needs_lesson=not runs[place].last.feedback.is_ok
+            ),
             purpose=purpose,
             start=[number - 1] * len(runs),  # a review that did not help calls for a better reviewer
         )
@@ -160,6 +162,7 @@ class Learner:
             run.stop = self._stop_after(run, one.value)
             if one.value is not None:
                 run.reviews.append(one.value)
+                run.reviewer = one.tier
 
     def _stop_after(self, run: QuestionRun, review: Reflected | None) -> Stop | None:
         """Say whether a review, which is not among those of the question yet, ends its rounds, and why."""
@@ -190,6 +193,7 @@ class Learner:
                 continue
             if run.last.feedback.is_ok:
                 run.stop = "corrected"
+                self.reflector.counts[run.reviewer].gained += run.reviewer > 0
             elif answers[-1] in answers[:-1] and "repeated answer" in self.stops:
                 run.stop = "repeated answer"
             elif is_last:

@@ -36,12 +36,15 @@ class TierCounts:
 
     asked: int = 0
     took_over: int = 0
-    """Of those asked, how many the tiers below could not answer."""
+    """Of those asked, how many the tiers below could not answer, or answered to no avail."""
     usable: int = 0
     rescued: int = 0
-    """Of those taken over, how many have an answer that can be used, and had none."""
+    """Of those taken over, how many have an answer that can be used, and had none from the tiers below."""
     gained: int = 0
-    """Of those taken over, how many are right and were wrong; counted where targets may be looked at."""
+    """Of those taken over, how many are right and were wrong; counted where targets may be looked at.
+
+    Of reviews: of those taken over, after how many the next answer was accepted.
+    """
     lost: int = 0
     """Of those taken over, how many are wrong and were right; likewise."""
     unsure: int = 0
@@ -128,7 +131,7 @@ class Role:
                 self.counts[number].note(
                     taken_over=number > 0,
                     usable=good,
-                    rescued=number > 0 and good and not is_usable[place],
+                    rescued=number > first[place] and good and not is_usable[place],
                     sure=sure,
                 )
                 if good or (not is_usable[place] and (one.value is not None or before.value is None)):

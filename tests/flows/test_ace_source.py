@@ -149,3 +149,9 @@ def test_a_task_whose_code_fails_is_told_in_one_sentence(
     assert sentence is not None
     assert "test.jsonl, line 1: read of the task 'own' failed on row test-1 with KeyError: 'q'" in sentence
     assert isinstance(error.value.__cause__, KeyError)
+
+
+def test_half_of_a_surrogate_pair_is_told_with_its_line(tmp_path: Path) -> None:
+    half = [*LABELLED, {"question": "What is \ud800?", "answer": "0"}]
+    with pytest.raises(RowsError, match=r"test\.jsonl, line 4: it holds half of a surrogate pair.*; mend"):
+        open_offline(parameters(tmp_path, "labels", test=half))

@@ -28,6 +28,8 @@ def test_yaml_and_json_say_the_same(tmp_path: Path, name: str, content: str) -> 
         ("a.yaml", b"\xff\xfe\xff"),
         ("a.yaml", b"!!python/object/apply:os.getcwd []"),
         ("a.json", b"[" * 100_000),
+        ("a.json", rb'["\ud800"]'),
+        ("a.yaml", rb'a: "\ud800"'),
     ],
 )
 def test_what_cannot_be_read_is_an_error_of_one_line(tmp_path: Path, name: str, content: bytes) -> None:

@@ -18,7 +18,6 @@ SAME = (
         "Never round intermediate values; keep full precision until the end.",
         "Do not round intermediate values, keep full precision until the end.",
     ),
-    ("Read the question twice and list what is given.", "List what is given and read the question twice."),
     (
         "Use the effective annual rate when compounding is monthly.",
         "When compounding is monthly, use the effective annual rate.",

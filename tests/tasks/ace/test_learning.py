@@ -232,3 +232,37 @@ async def test_without_labels_no_request_depends_on_a_target() -> None:
         asked.append(ask.requests)
     assert asked[0] == asked[1]
     assert len(asked[0]) > 24
+
+
+async def test_a_second_review_is_a_larger_tiers_and_what_it_puts_right_is_its_gain() -> None:
+    every = rows(1)
+    ask = scripted(2)
+    reflector = Role(name="reflector", tiers=(tier(ask, "small"), tier(ask, "large")))
+    made = learner(ask, every, reflector=reflector)
+    learned = await made.learn(Playbook(), [every[0].question], step=1, name="batch 1")
+    assert [one.stop for one in learned.questions] == ["corrected"]
+    small, large = reflector.counts
+    assert (small.asked, small.took_over, small.gained) == (1, 0, 0)
+    assert (large.asked, large.took_over, large.gained) == (1, 1, 1)
+    assert large.rescued == 0  # the small tier's review could be used
+
+
+async def test_a_review_of_a_right_answer_may_say_nothing_and_one_of_a_wrong_answer_may_not() -> None:
+    every = rows(2)
+
+    def script(request: Request) -> Response:
+        said: dict[str, dict[str, object]] = {
+            "generator": {"final_answer": "answer 0"},
+            "reflector": {"key_insight": "", "bullet_tags": []},
+            "curator": {"operations": []},
+        }
+        return Response(text=json.dumps(said[role_of(request)]), finish_reason="stop")
+
+    ask = Asker(script=script)
+    reflector = Role(name="reflector", tiers=(tier(ask, "small"), tier(ask, "large")))
+    made = learner(ask, every, reflector=reflector)
+    learned = await made.learn(Playbook(), [row.question for row in every], step=1, name="batch 1")
+    assert [one.stop for one in learned.questions] == ["right at first", "unreadable review"]
+    small, large = reflector.counts
+    assert (small.asked, small.usable) == (2, 1)
+    assert (large.asked, large.usable, large.rescued) == (1, 0, 0)

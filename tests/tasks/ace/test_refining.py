@@ -96,7 +96,7 @@ def test_the_oldest_keeps_its_id_and_gets_the_text_that_helped_most() -> None:
 
 def test_of_as_much_help_the_longest_and_of_those_the_oldest_text_stays() -> None:
     assert refine(playbook_of(SECOND, FIRST), Lexical()).changes[0].text == FIRST
-    one, other = "Use the net price first.", "First use the net price."
+    one, other = "For parcels, use the net price.", "Use the net price for parcels."
     assert refine(playbook_of(one, other), Lexical(), threshold=0.7).changes[0].text == one
     harmed = voted(playbook_of(FIRST, SECOND), misc_00001=(4, 4))
     assert refine(harmed, Lexical()).changes[0].text == FIRST
