@@ -1,8 +1,11 @@
 """What tests read of the pages that reports are: tags, data, texts, and colours."""
 
+import json
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+
+from tests.chromium import Tab
 
 Vector = Sequence[float]
 
@@ -38,6 +41,10 @@ class Page(HTMLParser):
             self.data[self._inside] = self.data.get(self._inside, "") + data
         else:
             self.text += data
+
+
+def text_of(tab: Tab, selector: str) -> list[str]:
+    return tab.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)")
 
 
 def times(matrix: Sequence[Vector], vector: Vector) -> list[float]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from flows.reports.ace import AcePage, StepView, write
 from tasks.ace.deltas import apply
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import parse
-from tests.chromium import Chromium, Tab, program, running_chromium
+from tests.chromium import Tab, program
 from tests.flows.reports.ace_pages import hostile_run, made_up_run
+from tests.flows.reports.reading import text_of
 
 pytestmark = pytest.mark.skipif(program() is None, reason="needs Debian's package chromium")
 
@@ -34,37 +35,9 @@ EVIL = (
 )
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Chromium]:
-    with running_chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def only_tab(browser: Chromium) -> Tab:
-    return browser.new_tab()
-
-
 @pytest.fixture
-def show(only_tab: Tab, tmp_path: Path) -> Generator[Callable[[AcePage], Tab]]:
-    """Opens a report; whatever the test did in it, nothing was requested and nothing went wrong."""
-    path = tmp_path / "report.html"
-
-    def shown(page: AcePage) -> Tab:
-        write(page, path)
-        only_tab.look()
-        only_tab.open(path)
-        only_tab.settle()
-        return only_tab
-
-    yield shown
-    only_tab.settle()
-    assert only_tab.requests == [path.as_uri()]
-    assert only_tab.errors == []
-
-
-def text_of(tab: Tab, selector: str) -> list[str]:
-    return tab.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)")
+def show(show_written: Callable[[Callable[[Path], None]], Tab]) -> Callable[[AcePage], Tab]:
+    return lambda page: show_written(lambda path: write(page, path))
 
 
 def style(tab: Tab, selector: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 
 from flows.reports.extraction import DocumentView, ExtractionPage, FailedRange, write
 from tasks.extraction.values import GROUNDED, Entity
-from tests.chromium import Chromium, Tab, program, running_chromium
+from tests.chromium import Tab, program
 from tests.flows.reports.made_up_extraction import (
     LABELS,
     contract,
@@ -22,6 +22,7 @@ from tests.flows.reports.made_up_extraction import (
     many,
     opinion,
 )
+from tests.flows.reports.reading import text_of
 
 pytestmark = pytest.mark.skipif(program() is None, reason="needs Debian's package chromium")
 
@@ -58,33 +59,9 @@ def units(text: str) -> list[int]:
     return [raw[at] + 256 * raw[at + 1] for at in range(0, len(raw), 2)]
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Chromium]:
-    with running_chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def only_tab(browser: Chromium) -> Tab:
-    return browser.new_tab()
-
-
 @pytest.fixture
-def show(only_tab: Tab, tmp_path: Path) -> Generator[Callable[[ExtractionPage], Tab]]:
-    """Opens a report; whatever the test did in it, nothing was requested and nothing went wrong."""
-    path = tmp_path / "report.html"
-
-    def shown(page: ExtractionPage) -> Tab:
-        write(page, path)
-        only_tab.look()
-        only_tab.open(path)
-        only_tab.settle()
-        return only_tab
-
-    yield shown
-    only_tab.settle()
-    assert only_tab.requests == [path.as_uri()]
-    assert only_tab.errors == []
+def show(show_written: Callable[[Callable[[Path], None]], Tab]) -> Callable[[ExtractionPage], Tab]:
+    return lambda page: show_written(lambda path: write(page, path))
 
 
 def page_of(*documents: DocumentView) -> ExtractionPage:
@@ -94,10 +71,6 @@ def page_of(*documents: DocumentView) -> ExtractionPage:
 def choose_document(tab: Tab, number: int) -> None:
     tab.evaluate(f"document.querySelectorAll('#documents button')[{number}].click()")
     tab.settle()
-
-
-def text_of(tab: Tab, selector: str) -> list[str]:
-    return tab.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)")
 
 
 def marks(tab: Tab) -> list[tuple[str, list[int]]]:
