@@ -1,5 +1,7 @@
 """What tests read of the pages that reports are: tags, data, texts, and colours."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -41,6 +43,24 @@ class Page(HTMLParser):
             self.data[self._inside] = self.data.get(self._inside, "") + data
         else:
             self.text += data
+
+
+def assert_nothing_else_is_allowed(page: Page) -> None:
+    """Its policy names its script and its style by their hashes, and it needs nothing that this forbids."""
+    [policy] = [value for name, value in page.attributes if name == "content" and "default-src" in value]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    for tag in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(page.inline[tag].encode()).digest()).decode()
+        assert rules.pop(f"{tag}-src") == f"'sha256-{digest}'"
+    assert rules == {
+        "default-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    names = {name for name, _ in page.attributes}
+    assert not {name for name in names if name.startswith("on") or name in {"src", "style"}}
 
 
 def text_of(tab: Tab, selector: str) -> list[str]:
