@@ -1,4 +1,3 @@
-"use strict";
 // The page holds the first playbook and what each step did to it; the playbook after a step is made from those.
 // What models wrote reaches the page through text nodes only, and the page's policy forbids the other ways.
 (() => {
@@ -12,10 +11,7 @@
   ];
   const SIGNS = { added: "+ added", changed: "~ changed", merged: "⇒ merged", removed: "− removed" };
 
-  const find = (id) => document.getElementById(id);
-  const run = JSON.parse(find("run").textContent);
-  const count = (number) => number.toLocaleString("en");
-  const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+  const run = json("run");
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const net = (bullet) => bullet.helpful - bullet.harmful;
   const box = find("playbook");
@@ -27,23 +23,6 @@
 
   // ------------------------------------------------------------------ elements
 
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children);
-    return element;
-  }
-
-  function button(attributes, act, ...children) {
-    const element = make("button", { type: "button", ...attributes }, ...children);
-    element.addEventListener("click", act);
-    return element;
-  }
-
-  const faint = (...children) => make("p", { class: "faint" }, ...children);
-  const verbatim = (...children) => make("div", { class: "verbatim", dir: "auto" }, ...children);
   const badge = (kind, said = SIGNS[kind]) => make("span", { class: `badge ${kind}` }, said);
   const row = (...children) => make("div", { class: "row" }, ...children);
 

@@ -1,4 +1,3 @@
-"use strict";
 // The documents lie in the page as JSON and are parsed when they are looked at. Their text is nobody's HTML:
 // it reaches the page through text nodes only, and the page's policy forbids the other ways.
 (() => {
@@ -19,10 +18,6 @@
   const UNANSWERED = "there is no answer about these parts";
   const BADNESS = ["complete", "partial", "failed", "unreadable"];
 
-  const find = (id) => document.getElementById(id);
-  const json = (id) => JSON.parse(find(id).textContent);
-  const count = (number) => number.toLocaleString("en");
-  const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
   const tenths = (share) => (Math.floor(share * 1000) / 10).toFixed(1); // down: only all is 100 %
   const percent = (share) => (share === 1 ? "100 %" : `${tenths(share)} %`);
   const overview = json("overview");
@@ -36,22 +31,7 @@
   let page = { index: -1, text: "", entities: [], failed: [], spans: [], byId: new Map(), blocks: [] };
   let near = []; // blocks that are laid out because one of their entities was jumped to
 
-  // ------------------------------------------------------------------ elements
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children);
-    return element;
-  }
-
-  function button(attributes, act, ...children) {
-    const element = make("button", { type: "button", ...attributes }, ...children);
-    element.addEventListener("click", act);
-    return element;
-  }
+  // ------------------------------------------------------------------ labels
 
   const looks = new Map(overview.labels.map(([name, description], index) => [name, { index, description }]));
   const colour = (label) => `var(--c${looks.get(label).index % COLOURS})`;
@@ -383,7 +363,7 @@
     const places = entity.from.map(([pass, chunk, item]) => `pass ${pass}, chunk ${chunk}, item ${item}`);
     if (places.length) rows.push(["from", places.join("; ")]);
     const element = make("div", { class: "card" }, swatch(entity.label));
-    element.append(make("div", { class: "verbatim", dir: "auto" }, entity.text), pairs(rows));
+    element.append(verbatim(entity.text), pairs(rows));
     if (entity.conflict) element.append(make("p", {}, "Another label was given to the very same span."));
     const others = isSpan(span) ? overlapping(span).filter((other) => other !== span) : [];
     if (others.length) element.append(faint("Also here"));
@@ -493,7 +473,6 @@
     return button({}, () => visit(index), badge(status), " ", make("bdi", {}, id), " ", what(reason));
   }
 
-  const faint = (text) => make("p", { class: "faint" }, text);
   const badge = (status) => make("span", { class: `badge ${status}` }, status);
 
   function lostGroup(status) {

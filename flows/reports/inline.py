@@ -32,8 +32,8 @@ class Inlined:
 
 
 def inlined(name: str) -> Inlined:
-    """Read the script and the style of a page: name.js and name.css beside this file."""
-    script = (HERE / f"{name}.js").read_text(encoding="utf-8")
+    """Read the script and the style of a page: elements.js with name.js, and name.css, beside this file."""
+    script = "\n".join((HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("elements", name))
     style = (HERE / f"{name}.css").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; script-src '{source_of(script)}'; style-src '{source_of(style)}';"

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.reports.inline import environment, inlined, safe_json, source_of, svg_without_styles
+from flows.reports.inline import HERE, environment, inlined, safe_json, source_of, svg_without_styles
 from flows.reports.svg import canvas, to_svg
 
 
@@ -31,6 +31,13 @@ def test_policy_names_the_script_and_the_style() -> None:
     assert f"style-src '{source_of(own.style)}'" in own.policy
     assert own.policy.startswith("default-src 'none';")
     assert "unsafe" not in own.policy
+
+
+def test_script_of_a_page_follows_what_all_share_and_is_strict() -> None:
+    script = inlined("ace").script
+    assert script.startswith('"use strict";')
+    shared, own = ((HERE / f"{name}.js").read_text() for name in ("elements", "ace"))
+    assert script == f"{shared}\n{own}"
 
 
 def test_figures_say_in_attributes_what_they_said_in_styles() -> None:
