@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from flows.reports.ace_views import EvaluationView, MethodView, Split, StepView
 from flows.reports.inline import SURROGATE
-from flows.reports.svg import ACCENT, FAINT, INK, MIDDLE, canvas, note, tidy, to_svg
+from flows.reports.svg import ACCENT, FAINT, INK, MIDDLE, canvas, legend_below, note, tidy, to_svg
 
 AVERAGED_ROWS = 20
 """Shares of train rows are taken over the last steps that have so many: one row is right or wrong."""
@@ -62,7 +61,7 @@ def growth_figure(
         _draw_accuracy(panels["accuracy"], steps, evaluations)
         for axes in panels.values():
             _mark_times(axes, steps, best_step)
-        _draw_legend(figure)
+        legend_below(figure, columns=3)
         told = _growth_told(steps, evaluations, bullets, best_step)
         return to_svg(figure, "growth", "Playbook and accuracy over the steps", told)
 
@@ -170,17 +169,6 @@ def _mark_times(axes: Axes, steps: Sequence[StepView], best_step: int | None) ->
         axes.axvline(number - 0.5, color=FAINT, linewidth=0.8, label="a new epoch")
     if best_step is not None and steps:
         axes.axvline(best_step, color=INK, linewidth=1, linestyle="-.", label="best playbook")
-
-
-def _draw_legend(figure: Figure) -> None:
-    """Say once, under all panels, what lines and marks stand for."""
-    found = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if found:
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3, frameon=False)
 
 
 def _growth_told(

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from flows.reports.calibration import CalibrationBin, calibration, expected_calibration_error
@@ -25,7 +24,7 @@ from flows.reports.lines import (
     mean_line,
     running_mean,
 )
-from flows.reports.svg import ACCENT, FAINT, INK, MIDDLE, canvas, note, tidy, to_svg
+from flows.reports.svg import ACCENT, FAINT, INK, MIDDLE, canvas, legend_below, note, tidy, to_svg
 
 NAMED_BATCHES = 4
 """Up to so many batches have a line style each; more are thin lines around their mean."""
@@ -69,7 +68,7 @@ def search_figure(rows: Sequence[Mapping[str, Any]]) -> str:
             if field == "energy" and len(by_batch(rows)) == 1:
                 _draw_rejected(axes, rows)
             _draw_lines(axes, rows, "iteration", field)
-        _draw_legend(figure)
+        legend_below(figure, columns=4)
         return to_svg(figure, "search", "The search, over iterations", _told(rows))
 
 
@@ -102,7 +101,7 @@ def tokens_figure(rows: Sequence[Mapping[str, Any]]) -> str | None:
         _draw_costs(panels["cost"], costs_of_changes(rows))
         if evaluated:
             _draw_evaluated(panels["evaluated"], evaluated)
-        _draw_legend(figure)
+        legend_below(figure, columns=4)
         return to_svg(figure, "tokens", "The search, over tokens computed", _told(rows))
 
 
@@ -130,7 +129,7 @@ def labels_figure(label_rows: Sequence[Mapping[str, Any]]) -> str:
             _draw_calibration(panels[1], bins)
             right, total = sum(found.right for found in bins), sum(found.count for found in bins)
             told += f" {right} of {total} equal gold. Expected calibration error {error:.3f}."
-        _draw_legend(figure)
+        legend_below(figure, columns=4)
         return to_svg(figure, "labels", "Certainty of the labels", told)
 
 
@@ -340,17 +339,6 @@ def _counted(demonstrations: int) -> str:
 
 def _whole_numbers() -> MaxNLocator:
     return MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
-
-
-def _draw_legend(figure: Figure) -> None:
-    """Say once, under all panels, what lines and marks stand for."""
-    found = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if found:
-        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=4, frameon=False)
 
 
 def _told(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -76,6 +76,17 @@ def tidy(axes: Axes, title: str, unit: str, across: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def legend_below(figure: Figure, *, columns: int) -> None:
+    """Say once, under all panels, what lines and marks stand for."""
+    found = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if found:
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
 def note(axes: Axes, text: str) -> None:
     """Say in the middle of an empty panel why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=INK)
