@@ -1,38 +1,21 @@
 """A small world for tests of learning: topics with a rule each, some of which the made-up model knows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backends.base import Outcome
 from backends.messages import Request, SamplingParams
 from bench.ace_model import MadeUpLearner, Rule
+from bench.ace_worlds import TASK
 from tasks.ace.attempts import EARLY
 from tasks.ace.curating import Curation
 from tasks.ace.judging import Judge, LabelJudge
 from tasks.ace.learning import Learner
 from tasks.ace.roles import Role, Tier
-from tasks.ace.values import AceTask, Question, Row, Score
+from tasks.ace.values import Question, Row
 
 Script = Callable[[Request], Outcome]
-
-
-@dataclass(frozen=True)
-class Same:
-    """A checker: the same text."""
-
-    def check(self, answer: str, target: str) -> Score:
-        return Score(right=int(answer == target))
-
-    def normal(self, answer: str) -> str:
-        return answer
-
-
-def _read(row: Mapping[str, object], row_id: str) -> Row:
-    return Row(question=Question(id=row_id, text=str(row["q"])), target=str(row["a"]))
-
-
-TASK = AceTask(name="topics", read=_read, checker=Same())
 
 
 def rows(count: int, *, topics: int = 10, first: int = 0) -> list[Row]:
