@@ -16,7 +16,6 @@ later prompts are longer. The ratio is also measured in one run on 80 rows of a 
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 from collections.abc import Generator, Mapping, Sequence
@@ -33,6 +32,7 @@ from bench import ace_live, ace_prefix, ace_server
 from bench.ace_run import BATCHES, CHUNK, ONE_BY_ONE, ROUNDS, STRICT, Setting, Way, accuracy, counted, timed
 from bench.ace_worlds import KINDS, TASK, Kind, World, world
 from bench.extraction import Bar
+from bench.result_file import machine, write_result
 from tests.fake_vllm import BATCH_CHAT, CHAT, FakeVLLMProcess
 
 RESULT = Path(__file__).parent / "results" / "ace.json"
@@ -237,8 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "about": f"{options.rows} made-up rows, {ROUNDS} rounds, Curator chunks of {CHUNK}; no evaluations",
         "command": "make bench-ace",
         "measured": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}",
+        "machine": f"{machine()}, Python {platform.python_version()}",
         "load_before_and_after": [load, os.getloadavg()[0]],
         "server": {
             "what": "tests/fake_vllm.py in a process of its own; its figures are made up",
@@ -249,9 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bars": [{**asdict(bar), "met": bar.met} for bar in judged],
         **found,
     }
-    path = options.result or RESULT
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.result or RESULT)
 
 
 if __name__ == "__main__":

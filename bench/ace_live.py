@@ -7,9 +7,7 @@ asks the server meanwhile is in its counters, and in the seconds.
 """
 
 import asyncio
-import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +19,7 @@ from backends.errors import BackendError
 from backends.messages import SamplingParams
 from backends.vllm_server import VLLMServer
 from bench.ace_run import ONE_BY_ONE, Setting, Way, timed
+from bench.result_file import machine, write_result
 from flows.json_lines import read_rows
 from tasks.ace.demo import DEMO
 from tasks.ace.values import AceTask, Row
@@ -89,10 +88,8 @@ def main(url: str, model: str | None, result: Path | None) -> None:
         "about": f"{len(rows)} rows of the demo, answers of at most {MAX_TOKENS} tokens, a real vLLM server",
         "command": "make bench-ace-live",
         "measured": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "load_before_and_after": [load, os.getloadavg()[0]],
         **found,
     }
-    path = result or RESULT
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_result(whole, result or RESULT)

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import importlib
 import importlib.util
-import json
 import os
 import platform
 import statistics
@@ -30,6 +29,7 @@ from tokenizers import Tokenizer
 from backends.registry import NotInstalledError
 from bench.ace_lessons import MadeUp, long_and_similar, made_up
 from bench.extraction import Bar
+from bench.result_file import machine, write_result
 from tasks.ace.claims import claims_of, stem
 from tasks.ace.embeddings import LocalEmbedder
 from tasks.ace.playbook import Playbook
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "about": f"{options.bullets} made-up lessons in 7 sections, a tenth of which says an older one again",
         "command": "make bench-ace-playbook",
         "measured": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "load_before_and_after": [load, os.getloadavg()[0]],
         "python": platform.python_version(),
         "versions": {
@@ -209,8 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bars": [{**asdict(bar), "met": bar.met} for bar in judged],
         "steps": rows,
     }
-    options.result.parent.mkdir(exist_ok=True)
-    options.result.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.result)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.processes import PROJECT, Cost, SlotsClient, measure, running_slots
 from bench.questions import answer_to, questions
+from bench.result_file import machine, write_result
 
 RESULT = Path(__file__).parent / "results" / "throughput.json"
 PROMPTS = 2000
@@ -319,16 +320,14 @@ def main() -> None:
         "about": f"{PROMPTS} short prompts, a server of 64 slots of 150 ms; each run a fresh process",
         "command": "make bench-throughput",
         "measured": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}",
+        "machine": f"{machine()}, Python {platform.python_version()}",
         "load_before_and_after": load,
         "repetitions": options.repetitions,
         "targets": [{**asdict(target), "is_met": target.is_met} for target in targets],
         "runs": runs,
         "with_prefect": prefect,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, RESULT)
 
 
 if __name__ == "__main__":
