@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from flows.reports.ace import AcePage, CostView, EvaluationView, MethodView, StepView
 from flows.reports.calibration import CalibrationBin
+from tasks.ace.bullets import Bullet, Counts
 from tasks.ace.deltas import Change, apply, removal
-from tasks.ace.playbook import DEFAULT_SECTIONS, Playbook
+from tasks.ace.playbook import DEFAULT_SECTIONS, Playbook, Section
 
 SECTIONS = tuple(DEFAULT_SECTIONS)
 VERBS = ("Check", "Write down", "Convert", "Compare", "Round", "Recompute", "Name", "Look up")
@@ -214,66 +215,65 @@ def hostile_run(evil: str) -> MadeUp:
 
     Texts of bullets come from a file that was read as it is: `apply` would have made them plain.
     """
-    from tasks.ace.bullets import Bullet, Counts  # noqa: PLC0415 - nothing else here makes any by hand
-    from tasks.ace.playbook import Section  # noqa: PLC0415
-
-    bullets = (Bullet(id=evil, text=evil), Bullet(id="misc-00001", text=evil + "!"))
-    start = Playbook(
-        sections=(Section(heading=f"## {evil}", lines=bullets),),
-        counts={bullet.id: Counts() for bullet in bullets},
-        next_number=2,
-    )
-    name = start.sections[0].name
-    changes = (
-        Change(type="ADD", bullet_id="x-00002", text=evil, section=name),
-        Change(type=evil, bullet_id=evil, text=evil, section=evil, refused=evil, by=evil),
-        Change(
-            type="MERGE", bullet_id="misc-00001", text=evil + "?", section=name, by=evil,
-            replaced=((evil, evil), ("misc-00001", evil + "!")),
-        ),
-    )  # fmt: skip
-    after = Playbook(
-        sections=(
-            Section(
-                heading=f"## {evil}",
-                lines=(Bullet(id="misc-00001", text=evil + "?"), Bullet(id="x-00002", text=evil)),
-            ),
-        ),
-        counts={"misc-00001": Counts(helpful=1, used=1), "x-00002": Counts(born=1, used=1)},
-        next_number=3,
-    )
-    step = StepView(
-        number=1, epoch=1, rows=(evil,), correct_first=0, correct_last=1, tokens=9,
-        changes=changes, votes=((evil, "helpful", evil),),
-    )  # fmt: skip
-    method = MethodView(
-        name=evil, note=evil, right=1, total=2, low=0.1, high=0.9, calls=1, input_tokens=1, output_tokens=1
-    )
-    cost = CostView(
-        role=evil,
-        tier=0,
-        model=evil,
-        calls=1,
-        sent=1,
-        input_tokens=1,
-        output_tokens=1,
-        took_over=0,
-        rescued=0,
-        gained=0,
-        lost=0,
-    )
+    start = _hostile_start(evil)
     page = AcePage(
         title=evil,
         headline=evil,
         warnings=[evil],
         facts=[(evil, evil)],
         start=start,
-        steps=[step],
+        steps=[_hostile_step(evil, start.sections[0].name)],
         evaluations=[evaluation(1, "test", evil, 1, 2)],
-        methods=[method],
-        costs=[cost],
+        methods=[_hostile_method(evil)],
+        costs=[_hostile_cost(evil)],
         stops={evil: 1},
         best_step=1,
         questions={evil: evil},
     )
-    return MadeUp(page=page, playbooks=[start, after])
+    return MadeUp(page=page, playbooks=[start, _hostile_end(evil)])
+
+
+def _hostile_start(evil: str) -> Playbook:
+    bullets = (Bullet(id=evil, text=evil), Bullet(id="misc-00001", text=evil + "!"))
+    return Playbook(
+        sections=(Section(heading=f"## {evil}", lines=bullets),),
+        counts={bullet.id: Counts() for bullet in bullets},
+        next_number=2,
+    )
+
+
+def _hostile_step(evil: str, section: str) -> StepView:
+    changes = (
+        Change(type="ADD", bullet_id="x-00002", text=evil, section=section),
+        Change(type=evil, bullet_id=evil, text=evil, section=evil, refused=evil, by=evil),
+        Change(
+            type="MERGE", bullet_id="misc-00001", text=evil + "?", section=section, by=evil,
+            replaced=((evil, evil), ("misc-00001", evil + "!")),
+        ),
+    )  # fmt: skip
+    return StepView(
+        number=1, epoch=1, rows=(evil,), correct_first=0, correct_last=1, tokens=9,
+        changes=changes, votes=((evil, "helpful", evil),),
+    )  # fmt: skip
+
+
+def _hostile_end(evil: str) -> Playbook:
+    bullets = (Bullet(id="misc-00001", text=evil + "?"), Bullet(id="x-00002", text=evil))
+    return Playbook(
+        sections=(Section(heading=f"## {evil}", lines=bullets),),
+        counts={"misc-00001": Counts(helpful=1, used=1), "x-00002": Counts(born=1, used=1)},
+        next_number=3,
+    )
+
+
+def _hostile_method(evil: str) -> MethodView:
+    return MethodView(
+        name=evil, note=evil, right=1, total=2, low=0.1, high=0.9, calls=1, input_tokens=1, output_tokens=1
+    )
+
+
+def _hostile_cost(evil: str) -> CostView:
+    return CostView(
+        role=evil, tier=0, model=evil, calls=1, sent=1, input_tokens=1, output_tokens=1,
+        took_over=0, rescued=0, gained=0, lost=0,
+    )  # fmt: skip

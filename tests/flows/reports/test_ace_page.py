@@ -251,9 +251,8 @@ def test_changes_of_a_step_are_shown_as_differences(show: Callable[[AcePage], Ta
     assert text_of(tab, "#refused .why") == ["[misc-00001] says that already"]
 
 
-def test_a_bullet_tells_its_history_and_the_rows_that_it_helped_and_harmed(
-    show: Callable[[AcePage], Tab],
-) -> None:
+def voted_run() -> AcePage:
+    """Two bullets that helped and harmed become one, which is then changed in vain, and removed."""
     playbook = Playbook()
     steps: list[StepView] = []
     questions = {f"r{n}": f"Question {n}? " + n * 100 * "long " for n in range(1, 5)}
@@ -281,7 +280,13 @@ def test_a_bullet_tells_its_history_and_the_rows_that_it_helped_and_harmed(
                 correct_last=0, tokens=1, changes=tuple(changes), votes=tuple(votes),
             )
         )  # fmt: skip
-    tab = show(AcePage(title="t", headline="h", steps=steps, questions=questions))
+    return AcePage(title="t", headline="h", steps=steps, questions=questions)
+
+
+def test_a_bullet_tells_its_history_and_the_rows_that_it_helped_and_harmed(
+    show: Callable[[AcePage], Tab],
+) -> None:
+    tab = show(voted_run())
     go_to(tab, 4)
     click_bullet(tab, "misc-00001")
     assert "misc-00001helpful 3harmful 2OTHERS" in text_of(tab, "#bullet > .row")
