@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flows.ace_models import SHEET_CHECK, SHEET_WRITER
 from flows.ace_parameters import AceParameters
 from flows.ace_results import Method
 from flows.ace_session import Session
@@ -13,8 +14,6 @@ from tasks.ace.roles import Role
 from tasks.ace.values import AceTask, Row
 
 NO_PLAYBOOK, EXAMPLES, SHEET = "no playbook", "in-context examples", "cheat-sheet"
-SHEET_WRITER = "cheat-sheet writer"
-"""Its costs are told apart from those of who answers, who may be other models."""
 
 
 class Baselines:
@@ -81,7 +80,7 @@ class Baselines:
             task=source.task,
             generator=role,
             curator=session.costs.add(Role(name=SHEET_WRITER, tiers=session.roles.curator.tiers)),
-            judge=session.judge(source.train),
+            judge=session.judge(source.train, name=SHEET_CHECK),
             structured=structured,
         )
         sheet, rewritten = "", 0
@@ -94,7 +93,7 @@ class Baselines:
         asking = with_sheet(source.task, sheet, structured=structured)
         evaluation = await session.evaluate(asking, source.test, name=SHEET, purpose="test")
         note = f"rewritten after {rewritten} of {len(batches)} batches, {len(sheet):,} characters at the end"
-        return Method(name=SHEET, note=note, evaluation=evaluation, parts=(SHEET, SHEET_WRITER))
+        return Method(name=SHEET, note=note, evaluation=evaluation, parts=(SHEET, SHEET_WRITER, SHEET_CHECK))
 
     async def _without_playbook(self, task: AceTask, rows: Sequence[Row]) -> Method:
         asking = self._session.asking(Playbook(), task)

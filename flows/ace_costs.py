@@ -19,12 +19,15 @@ class RoleCost:
     """Questions that this run put, stored or not."""
     cost: Cost
     """Of all runs."""
+    asked: int
+    usable: int
+    """Of the questions asked in this run, those with an answer that can be used."""
     took_over: int
-    """Questions that the tiers below could not answer, or not surely."""
+    """Questions that the tiers below could not answer, or not surely, or to no avail."""
     rescued: int
     """Of them, those that have a usable answer now and had none."""
     gained: int
-    """Of them, those that are right now and were wrong; of evaluations only."""
+    """Of them, those that are right now and were wrong; of evaluations and of reviews."""
     lost: int
     """The other way round."""
 
@@ -71,6 +74,8 @@ class RoleCosts:
                         model=tier.model,
                         put=put,
                         cost=cost,
+                        asked=counts.asked,
+                        usable=counts.usable,
                         took_over=counts.took_over,
                         rescued=counts.rescued,
                         gained=counts.gained,

@@ -19,6 +19,9 @@ from tasks.ask import Stop
 from tasks.identity import Identity
 
 GENERATOR, REFLECTOR, CURATOR = "generator", "reflector", "curator"
+CHECK = "self-check"
+SHEET_WRITER, SHEET_CHECK = "cheat-sheet writer", "cheat-sheet self-check"
+"""What the cheat-sheet costs is told apart from what ACE does."""
 
 
 @dataclass(frozen=True, kw_only=True)

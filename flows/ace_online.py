@@ -5,10 +5,11 @@ from functools import partial
 
 import anyio.to_thread
 
+from flows.ace_baselines import NO_PLAYBOOK
 from flows.ace_parameters import AceOnlineParameters
-from flows.ace_results import Method
+from flows.ace_results import BEST, Method
 from flows.ace_running import Summary, run_loop
-from flows.ace_session import Session
+from flows.ace_session import LEARNING, Session
 from flows.ace_source import open_online
 from flows.workflow import workflow
 from tasks.ace.adapting import Online
@@ -17,6 +18,7 @@ from tasks.ace.playbook import Playbook
 from tasks.ace.values import Row
 
 NAME = "ace-online"
+WINDOW = "window"
 
 
 @workflow(NAME)
@@ -35,10 +37,12 @@ async def ace_online(parameters: AceOnlineParameters) -> Summary:
 
 async def learn_online(parameters: AceOnlineParameters, session: Session) -> list[Method]:
     """Go through the windows, then answer all rows without a playbook."""
-    rows = session.source.test
+    rows, windows = session.source.test, list[Evaluation]()
 
     async def test(playbook: Playbook, window: Sequence[Row], purpose: str) -> Evaluation:
-        return await session.evaluate(session.asking(playbook), window, name="window", purpose=purpose)
+        evaluation = await session.evaluate(session.asking(playbook), window, name=WINDOW, purpose=purpose)
+        windows.append(evaluation)
+        return evaluation
 
     loop = Online(
         learner=session.learner(rows),
@@ -48,6 +52,13 @@ async def learn_online(parameters: AceOnlineParameters, session: Session) -> lis
         room=session.tidying.room,
     )
     await session.follow(loop.events(session.source.start, rows))
-    name = "no playbook"
-    evaluation = await session.evaluate(session.asking(Playbook()), rows, name=name, purpose="all rows")
-    return [Method(name=name, note="the questions alone", evaluation=evaluation, parts=(name,))]
+    alone = await session.evaluate(session.asking(Playbook()), rows, name=NO_PLAYBOOK, purpose="all rows")
+    return [
+        Method(
+            name=BEST,
+            note=f"{len(windows)} windows, each before it was learnt from; with the costs of learning",
+            evaluation=Evaluation(rows=tuple(row for one in windows for row in one.rows)),
+            parts=(*LEARNING, WINDOW),
+        ),
+        Method(name=NO_PLAYBOOK, note="the question alone", evaluation=alone, parts=(NO_PLAYBOOK,)),
+    ]

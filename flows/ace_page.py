@@ -23,7 +23,7 @@ def ace_page(result: AceResult) -> AcePage:
         methods=_methods(result),
         costs=_costs(result),
         stops=result.stops,
-        best_step=result.best_step,
+        best_step=result.best_step if result.flow == "ace" else None,
         questions=result.questions,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cache.keys import make_key
 from flows.ace_costs import RoleCost
+from flows.ace_models import CHECK, CURATOR, REFLECTOR, SHEET_WRITER
 from flows.ace_parameters import AceBase
 from flows.gpu_samples import Samples
 from flows.run_parameters import STEERING
@@ -28,6 +29,14 @@ PATHS = ("train_path", "validation_path", "test_path", "playbook")
 
 FEW_READABLE = 0.9
 """Under this share of answers that can be read the report warns: accuracy is one of form, then."""
+
+UNUSABLE: Mapping[str, str] = {
+    REFLECTOR: "their rows taught nothing",
+    CURATOR: "what they were told was not learnt",
+    CHECK: "such answers count as right in learning, and as wrong in validation",
+    SHEET_WRITER: "the cheat-sheet stayed as it was then",
+}
+"""{role: what it means that an answer of its last tier cannot be used}"""
 
 TAIL = 0.025
 """Of an interval of 95 %, on either side."""
@@ -98,11 +107,6 @@ class AceResult:
         """Return a method by its name."""
         return next((one for one in self.methods if one.name == name), None)
 
-    def online(self) -> Evaluation | None:
-        """Return the score of an online run, over all its windows; None of an offline one."""
-        windows = [one.evaluation for one in self.validations if one.split == "window"]
-        return Evaluation(rows=tuple(row for one in windows for row in one.rows)) if windows else None
-
     def warnings(self) -> list[str]:
         """Say what a reader must know before quoting a number."""
         found = list(self.notes)
@@ -125,7 +129,7 @@ class AceResult:
                 "No playbook did better on the validation rows than the one that learning began with; it is "
                 "the one that is tested."
             )
-        found += self._of_answers()
+        found += self._of_answers() + self._of_roles()
         applied, proposed = self.proposed()
         if self.steps and not applied:
             found.append(
@@ -135,8 +139,6 @@ class AceResult:
 
     def _of_answers(self) -> list[str]:
         evaluated = [(one.name, one.evaluation) for one in self.methods]
-        if online := self.online():
-            evaluated.append(("windows", online))
         found = [
             f"{name}: {len(one.rows) - one.readable} of {len(one.rows)} answers could not be read and count "
             "as wrong."
@@ -151,11 +153,17 @@ class AceResult:
         ]
         return found
 
+    def _of_roles(self) -> list[str]:
+        last_tiers = {one.role: one for one in self.costs if one.role in UNUSABLE}
+        return [
+            f"{role}: {one.asked - one.usable} of {one.asked} answers could not be used; {UNUSABLE[role]}."
+            for role, one in last_tiers.items()
+            if one.usable < FEW_READABLE * one.asked
+        ]
+
     def headline(self) -> str:
         """Say the result in one line."""
         shown = [f"{one.name} {percent(one.evaluation)}" for one in self.methods]
-        if online := self.online():
-            shown.insert(0, f"all windows {percent(online)}")
         applied, proposed = self.proposed()
         return (
             f"{self.task}: {', '.join(shown) or 'nothing was tested'}; {len(self.best)} bullets after "
@@ -167,7 +175,6 @@ class AceResult:
     def summary(self, directory: Path) -> dict[str, object]:
         """Return the result as plain JSON."""
         applied, proposed = self.proposed()
-        online = self.online()
         return {
             "headline": self.headline(),
             "report": str(directory / "report.html"),
@@ -184,7 +191,6 @@ class AceResult:
             "methods": [
                 {"name": one.name, "note": one.note, **scored(one.evaluation)} for one in self.methods
             ],
-            "windows": scored(online) if online else None,
             "validation": [
                 {"step": one.step, "is_best": one.is_best, **scored(one.evaluation)}
                 for one in self.validations
@@ -243,7 +249,7 @@ def ace_directory(runs: Path, parameters: AceBase, *, flow: str, task: str, mode
 
 def write_playbooks(result: AceResult, directory: Path) -> None:
     """Write the best playbook as text and as JSON, and the last one where it is another."""
-    write_whole(directory / "playbook.txt", to_text(result.best) + "\n")
+    write_whole(directory / "playbook.txt", to_text(result.best))
     write_whole(directory / "playbook.json", to_json(result.best) + "\n")
     write_whole(directory / "playbook-last.json", to_json(result.last) + "\n")
 
@@ -273,13 +279,10 @@ def step_rows(result: AceResult) -> list[dict[str, object]]:
 
 
 def answer_rows(result: AceResult) -> list[dict[str, object]]:
-    """Return one row for each test row and method, and for each row of a window."""
-    evaluated = [(one.name, one.evaluation) for one in result.methods]
-    if online := result.online():
-        evaluated.insert(0, ("windows", online))
+    """Return one row for each test row and method."""
     return [
         {
-            "method": name,
+            "method": one.name,
             "id": row.row_id,
             "answer": row.answer,
             "right": row.score.right,
@@ -287,8 +290,8 @@ def answer_rows(result: AceResult) -> list[dict[str, object]]:
             "bullets": list(row.bullet_ids),
             "tier": row.tier,
         }
-        for name, evaluation in evaluated
-        for row in evaluation.rows
+        for one in result.methods
+        for row in one.evaluation.rows
     ]
 
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 from prefect.logging import get_run_logger
 
 from flows.ace_costs import RoleCosts
-from flows.ace_models import CURATOR, GENERATOR, REFLECTOR, Roles, open_roles
+from flows.ace_models import CHECK, CURATOR, GENERATOR, REFLECTOR, Roles, open_roles
 from flows.ace_parameters import AceBase
 from flows.ace_progress import AceProgress, show_delta, show_growth
 from flows.ace_results import percent, stops_of
@@ -32,7 +32,7 @@ from tasks.ace.values import AceTask, Checker, Row
 from tasks.ask import Stop
 from tasks.whole_files import write_whole
 
-CHECK, VALIDATION = "self-check", "validation"
+VALIDATION = "validation"
 LEARNING = (GENERATOR, REFLECTOR, CURATOR, CHECK)
 """The parts of a run's costs that a playbook is learnt with."""
 PLATEAU = "validation plateau"
@@ -79,16 +79,27 @@ class Session:
             tidy=self.tidying,
         )
 
-    def judge(self, rows: Sequence[Row]) -> Judge:
-        """Return who says whether answers are right."""
+    def judge(self, rows: Sequence[Row], *, name: str = CHECK, unchecked: bool = True) -> Judge:
+        """Return who says whether answers are right.
+
+        Args:
+            rows: Whose answers are judged.
+            name: By which the costs of a model's checks are told apart.
+            unchecked: See `SelfJudge`.
+        """
         task = self.source.task
         if self.parameters.feedback == "labels":
             targets = {row.question.id: row.target for row in rows}
             return LabelJudge(checker=task.checker, targets=targets)
         if self.parameters.feedback == "environment" and task.environment is not None:
             return EnvironmentJudge(environment=task.environment)
-        checker = self.costs.add(Role(name=CHECK, tiers=self.roles.reflector.tiers))
-        return SelfJudge(task=task, checker=checker, structured=self.parameters.structured_output)
+        checker = self.costs.add(Role(name=name, tiers=self.roles.reflector.tiers))
+        return SelfJudge(
+            task=task,
+            checker=checker,
+            structured=self.parameters.structured_output,
+            unchecked=unchecked,
+        )
 
     def asking(self, playbook: Playbook, task: AceTask | None = None) -> Asking:
         """Put questions with a playbook."""
@@ -122,7 +133,8 @@ class Session:
             return await self.evaluate(asking, rows, name=VALIDATION, purpose=purpose)
         role = self.costs.add(self.roles.evaluating(VALIDATION))
         questions = [row.question for row in rows]
-        evaluation = await evaluate_by_judge(questions, asking, role, self.judge(rows), purpose=purpose)
+        judge = self.judge(rows, unchecked=False)
+        evaluation = await evaluate_by_judge(questions, asking, role, judge, purpose=purpose)
         await self.costs.ended()
         return evaluation
 
@@ -160,9 +172,7 @@ class Session:
         if self.run.estimator:
             return
         # For whoever looks while it runs, or after it was killed; a run that goes on does not read it.
-        await anyio.to_thread.run_sync(
-            write_whole, self.directory / "playbook-last.txt", to_text(playbook) + "\n"
-        )
+        await anyio.to_thread.run_sync(write_whole, self.directory / "playbook-last.txt", to_text(playbook))
         await show_delta(step)
 
     def _take_plateau(self, event: Plateau) -> None:

@@ -594,6 +594,7 @@
     find("before").addEventListener("click", () => goTo(wanted - 1));
     find("after").addEventListener("click", () => goTo(wanted + 1));
     find("best").addEventListener("click", () => goTo(run.best));
+    find("best").hidden = run.best === null; // an online run chooses none
     find("last").addEventListener("click", () => goTo(run.steps.length));
     find("search").addEventListener("input", drawList);
     find("sort").addEventListener("change", drawList);

@@ -84,6 +84,8 @@ def _tiles(page: AcePage, bullets: Sequence[int]) -> list[tuple[str, str, str]]:
     tokens = sum(one.input_tokens + one.output_tokens for one in page.costs)
     calls, sent = sum(one.calls for one in page.costs), sum(one.sent for one in page.costs)
     best = f"after the best step, {page.best_step}; first {bullets[0]:,}, last {bullets[-1]:,}"
+    if page.best_step is None:
+        best = f"after the last step; first {bullets[0]:,}"
     return [
         ("steps", f"{len(page.steps):,}", f"{_plural(rows, 'row')} in {_plural(epochs, 'epoch')}"),
         ("bullets", f"{bullets[_place(page)]:,}", best),
@@ -97,7 +99,9 @@ def _plural(number: int, name: str) -> str:
 
 
 def _place(page: AcePage) -> int:
-    """Return after how many steps the playbook was best."""
+    """Return after how many steps the playbook was best; after all of them, where none was chosen."""
+    if page.best_step is None:
+        return len(page.steps)
     return sum(step.number <= page.best_step for step in page.steps)
 
 
@@ -105,6 +109,8 @@ def _playbooks(page: AcePage) -> list[tuple[str, str]]:
     """Return (what it is, text) of the playbooks that a reader without the script gets."""
     best, last = _place(page), len(page.steps)
     found = [(f"The best playbook, after step {page.best_step}", _text_after(page, best))]
+    if page.best_step is None:
+        found = [("The last playbook", _text_after(page, last))]
     if best != last:
         found.append((f"The last playbook, after step {page.steps[-1].number}", _text_after(page, last)))
     return found
@@ -120,7 +126,7 @@ def _data(page: AcePage) -> Markup:
     steps = [_step(step, places) for step in page.steps]
     return safe_json(
         {
-            "best": _place(page),
+            "best": None if page.best_step is None else _place(page),
             "sections": _sections(page.start),
             "steps": steps,
             "evaluations": [

@@ -118,7 +118,7 @@ class AcePage:
     costs: Sequence[CostView] = ()
     stops: Mapping[str, int] = field(default_factory=dict[str, int])
     """{why reflection on a row, or the run, ended: how often}."""
-    best_step: int = 0
-    """After which the playbook was the one to keep; 0: before the first."""
+    best_step: int | None = 0
+    """After which the playbook was the one to keep; 0: before the first. None: none was chosen."""
     questions: Mapping[str, str] = field(default_factory=dict[str, str])
     """{id of a row: its text}; a row without one is shown by its id."""

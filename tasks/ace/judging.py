@@ -75,11 +75,20 @@ class EnvironmentJudge:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfJudge:
-    """Asks a model; what it does not answer counts as right, so that nothing is learnt from noise."""
+    """Asks a model.
+
+    Args:
+        task: What was asked.
+        checker: Whom to ask.
+        structured: Have the server follow a schema.
+        unchecked: Whether an answer of which it says nothing counts as right. In learning it does, so that
+            nothing is learnt from noise; in validation it does not, so that no playbook is chosen for it.
+    """
 
     task: AceTask
     checker: Role
     structured: bool = True
+    unchecked: bool = True
 
     async def __call__(self, answers: Sequence[Judged], *, purpose: str) -> list[Feedback]:
         """Ask about all answers in one list."""
@@ -92,7 +101,8 @@ class SelfJudge:
             for question, text in readable
         ]
         found = await self.checker.ask(asked, read_check, purpose=purpose) if asked else []
-        checks = iter([one.value or Feedback(is_ok=True, text="It could not be checked.") for one in found])
+        unchecked = Feedback(is_ok=self.unchecked, text="It could not be checked.")
+        checks = iter([one.value or unchecked for one in found])
         return [UNREADABLE if text is None else next(checks) for _, text in answers]
 
 

@@ -17,6 +17,8 @@ MAX_REASONING, MAX_LESSON, MAX_ANSWER = 4_000, 600, 400
 """Characters."""
 LEAST_TEXT = 40
 """Characters that any text may have, however short answers are to be."""
+SHEET_SHARE = 2.5
+"""Characters of a cheat-sheet that a token of its writer's answer may come to."""
 MAX_CITED = 16
 """Bullets that one answer cites, and that one Reflector judges."""
 
@@ -86,7 +88,12 @@ def check_schema(max_tokens: int) -> str:
 
 def sheet_schema(max_characters: int, max_tokens: int) -> str:
     """Return the schema of a cheat-sheet that was written anew."""
-    return _json({"cheat_sheet": _text(max_characters, max_tokens, share=2.5)})
+    return _json({"cheat_sheet": _text(max_characters, max_tokens, share=SHEET_SHARE)})
+
+
+def sheet_length(max_characters: int, max_tokens: int) -> int:
+    """Return how many characters a cheat-sheet may have that is written in so many tokens."""
+    return _length(max_characters, max_tokens, SHEET_SHARE)
 
 
 def _operation(kind: str, **fields: JsonSchema) -> JsonSchema:
@@ -102,11 +109,11 @@ def _text(most: int, max_tokens: int, *, share: float, least: int = 0) -> JsonSc
 
     A token has some four characters, so shares that add up to 3 leave room for what is around the texts.
     """
-    return {
-        "type": "string",
-        "minLength": least,
-        "maxLength": min(most, max(LEAST_TEXT, int(share * max_tokens))),
-    }
+    return {"type": "string", "minLength": least, "maxLength": _length(most, max_tokens, share)}
+
+
+def _length(most: int, max_tokens: int, share: float) -> int:
+    return min(most, max(LEAST_TEXT, int(share * max_tokens)))
 
 
 def _object(properties: JsonSchema) -> JsonSchema:

@@ -17,6 +17,7 @@ Normalizer = Callable[[str], str | None]
 
 _YEAR: Final = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _YEAR_FIRST: Final = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})", re.ASCII)
+_YEAR_LAST: Final = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})", re.ASCII)
 
 _CURRENCIES: Final = {
     **dict.fromkeys(("$", "us$", "u.s.$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars"), "USD"),
@@ -71,6 +72,10 @@ def normalize_date(text: str) -> str | None:
         return None
     if year_first := _YEAR_FIRST.fullmatch(text):  # as ISO 8601 has it, the month is next
         return _real_day(*map(int, year_first.groups()))
+    if year_last := _YEAR_LAST.fullmatch(text):
+        one, other, year = map(int, year_last.group(1, 3, 4))
+        either = {_real_day(year, one, other), _real_day(year, other, one)} - {None}
+        return either.pop() if len(either) == 1 else None
     days = {_day(text, order) for order in ("MDY", "DMY")}
     return days.pop() if len(days) == 1 else None
 

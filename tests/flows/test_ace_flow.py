@@ -100,7 +100,7 @@ def test_the_summary_tells_of_the_whole_run(finished: Finished) -> None:
     assert summary["edits"] == {"applied": len(taught), "proposed": len(taught)}
     assert summary["stops"]["corrected"] <= wrong
     assert sum(summary["stops"].values()) == len(TRAIN)
-    assert (summary["feedback"], summary["windows"], summary["warnings"]) == ("labels", None, [])
+    assert (summary["feedback"], summary["warnings"]) == ("labels", [])
     assert json.loads((finished.outcome.directory / "summary.json").read_text()) == summary
 
 
@@ -313,9 +313,8 @@ def test_online_each_window_is_answered_with_what_the_windows_before_it_taught(
         for start in (0, 10)
     ]
     assert [one["right"] for one in outcome.summary["validation"]] == expected
-    assert outcome.summary["windows"]["right"] == sum(expected)
-    assert outcome.summary["windows"]["total"] == 20
-    alone = methods_of(outcome)["no playbook"]
+    online, alone = methods_of(outcome)["ACE"], methods_of(outcome)["no playbook"]
+    assert (online["right"], online["total"]) == (sum(expected), 20)
     assert alone["right"] == sum(RULES[name].known for name in rules) < sum(expected)
     asked = asked_of(fake.stats())
     again = process.run(place, ONLINE, flow="ace-online").require_completed()
@@ -386,6 +385,19 @@ def _asked_with_targets(
     assert outcome.summary["feedback"] == feedback
     assert outcome.summary["bullets"] > 0 or feedback == "labels"
     return dict(asked_of(fake.stats()))
+
+
+def test_checks_for_the_cheat_sheet_are_no_costs_of_ace(
+    process: ICMProcess, new_place: Callable[[], Place]
+) -> None:
+    parameters = {**ALONE, "feedback": "self-check", "train_rows": 5, "validation_rows": 0, "test_rows": 1}
+    checks: list[int] = []
+    for baselines in ([], ["cheat-sheet"]):
+        outcome = process.run(new_place(), {**parameters, "baselines": baselines}, flow="ace")
+        put = {one["role"]: one["put"] for one in outcome.require_completed().summary["roles"]}
+        checks.append(put["self-check"])
+        assert put.get("cheat-sheet self-check", 0) == (5 if baselines else 0)
+    assert checks[0] == checks[1]
 
 
 def test_the_self_check_has_its_own_line_of_costs(

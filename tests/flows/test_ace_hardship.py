@@ -191,6 +191,24 @@ def test_reviews_that_no_context_holds_together_are_curated_in_halves(
     assert outcome.summary["bullets"] == outcome.summary["edits"]["applied"] > 0
 
 
+def test_checks_that_cannot_be_read_choose_no_playbook_and_are_told(
+    process: ICMProcess, folders: Callable[[], Path]
+) -> None:
+    def silent(role: str, prompt: str, answer: str) -> str:
+        del prompt
+        return "I cannot say." if role == "self-check" else answer
+
+    parameters = {**ALONE, "feedback": "self-check"}
+    with FakeVLLM(writer=writer(spoil=silent), max_model_len=32_768) as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        outcome = process.run(place, parameters, flow="ace").require_completed()
+    assert outcome.summary["stops"] == {"right at first": 20}
+    assert {one["right"] for one in outcome.summary["validation"]} == {0}
+    [warning] = [one for one in outcome.summary["warnings"] if one.startswith("self-check: ")]
+    checked = sum(one["asked"] for one in outcome.summary["roles"] if one["role"] == "self-check")
+    assert f"{checked} of {checked} answers could not be used; such answers count as right" in warning
+
+
 def test_a_row_whose_prompt_always_fails_is_left_out_and_counts_as_wrong(
     process: ICMProcess, folders: Callable[[], Path]
 ) -> None:

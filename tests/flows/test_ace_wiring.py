@@ -17,7 +17,9 @@ from flows.ace_costs import RoleCosts
 from flows.ace_models import Roles
 from flows.ace_parameters import AceParameters
 from flows.ace_progress import AceProgress
+from flows.ace_results import AceResult, write_playbooks
 from flows.ace_room import TokenRoom
+from flows.ace_running import best_of
 from flows.ace_session import Session
 from flows.ace_source import Source
 from flows.ace_tidying import Tidying
@@ -25,6 +27,8 @@ from flows.ledger import Ledger
 from flows.run import Run
 from tasks.ace.judging import EnvironmentJudge, LabelJudge, SelfJudge
 from tasks.ace.playbook import Playbook
+from tasks.ace.playbook_json import from_json
+from tasks.ace.playbook_text import to_text
 from tasks.ace.prompts import examples_text
 from tasks.ace.roles import Role
 from tasks.ace.values import Feedback, Question, Row
@@ -280,3 +284,35 @@ async def test_as_many_examples_are_shown_as_the_context_holds(make: Make, fit: 
         assert prompt.count("<question>") == fit + 1
     note = f"{fit} train rows with their labels"
     assert method.note == (note if fit == 8 else f"{note}, of 8 that were wanted: the context holds no more")
+
+
+# --- What is left ---------------------------------------------------------------------------------------
+
+
+async def test_the_best_playbook_is_the_one_that_is_written_and_tested(make: Make, tmp_path: Path) -> None:
+    usual = model(EVERY)
+
+    def overwhelmed(request: Request) -> Outcome:
+        prompt = prompt_text(request)
+        is_much = prompt.count("takes the number") > 3 and role_of(prompt) == "generator"
+        return Response(text='{"final_answer": "?"}', finish_reason="stop") if is_much else usual(request)
+
+    watched = make({"batch_size": 5}, overwhelmed)
+    methods = await learn_and_test(watched.parameters, watched.session)
+    best, step = best_of(watched.session)
+    last = watched.session.steps[-1].learned.playbook
+    assert 0 < step < len(watched.session.steps)
+    assert len(best) < len(last)
+    assert methods[0].evaluation.right == watched.session.validations[step].evaluation.right > 4
+    write_playbooks(cast("AceResult", Written(best=best, last=last)), tmp_path)
+    assert (tmp_path / "playbook.txt").read_text(encoding="utf-8") == to_text(best)
+    assert from_json((tmp_path / "playbook.json").read_text(encoding="utf-8")) == best
+    assert from_json((tmp_path / "playbook-last.json").read_text(encoding="utf-8")) == last
+
+
+@dataclass
+class Written:
+    """Stands in for a result, of which no more is written here."""
+
+    best: Playbook
+    last: Playbook

@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_to_the_same_playbook(
     assert again.bytes_of(*names) == outcome.bytes_of(*names)
 
     last = from_json((outcome.directory / "playbook-last.json").read_text(encoding="utf-8"))
-    assert (outcome.directory / "playbook-last.txt").read_text(encoding="utf-8") == to_text(last) + "\n"
+    assert (outcome.directory / "playbook-last.txt").read_text(encoding="utf-8") == to_text(last)
     one_step = {**QUICK, "train_rows": 12}
     alone = own.run(place, one_step, flow="ace").require_completed()
     assert (alone.directory / "playbook-last.txt").read_text(encoding="utf-8") == first

@@ -171,7 +171,7 @@ def test_what_stands_in_the_page_without_its_script() -> None:
     outside = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     hidden = "".join(re.findall(r"<noscript>(.*?)</noscript>", outside, re.DOTALL))
     assert "is switched off in this browser" in hidden
-    for number in (page.best_step, len(page.steps)):
+    for number in (page.best_step or 0, len(page.steps)):
         assert to_text(run.playbooks[number]) in read.text
     assert hidden.count("<pre") == 2
     assert render(replace(page, best_step=24)).count("<pre") == 1
@@ -227,6 +227,17 @@ def test_a_run_of_nothing_is_a_page() -> None:
     for table in ("methods", "evaluations", "stops", "costs"):
         assert f'id="{table}"' not in html
     assert html.count("<pre") == 1
+
+
+def test_where_no_playbook_was_chosen_the_last_one_is_shown_and_none_is_called_best() -> None:
+    run = made_up_run(4)
+    html = render(replace(run.page, best_step=None))
+    assert "The best playbook" not in html
+    assert "Best playbook: after" not in html
+    assert "Best playbook: after" in render(run.page)
+    assert html.count("<pre") == 1
+    assert to_text(run.playbooks[4]) in Page(html).text
+    assert json.loads(Page(html).data["run"])["best"] is None
 
 
 def test_rows_are_told_once_and_texts_that_the_script_knows_not_at_all() -> None:

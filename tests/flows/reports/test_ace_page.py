@@ -171,6 +171,13 @@ def test_keys_and_buttons_go_from_step_to_step(show: Callable[[AcePage], Tab]) -
     assert place_of(tab) == "after step 23 of 24"
 
 
+def test_where_no_playbook_was_chosen_there_is_none_to_go_to(show: Callable[[AcePage], Tab]) -> None:
+    tab = show(replace(made_up_run(4).page, best_step=None))
+    assert place_of(tab) == "after step 4 of 4"
+    assert tab.evaluate("document.getElementById('best').offsetParent === null")
+    assert "the best playbook" not in str(tab.evaluate("document.body.innerText"))
+
+
 def test_arrows_go_from_bullet_to_bullet_and_the_focus_stays_on_the_way(
     show: Callable[[AcePage], Tab],
 ) -> None:

@@ -127,7 +127,12 @@ def test_no_text_is_refused_with_an_error(text: str) -> None:
         ("2020-13-01", None),
         ("2020-31-12", None),
         ("2021.02.29", None),
+        ("13-04-1100", "1100-04-13"),  # no offset from UTC
+        ("04/13/1100", "1100-04-13"),
+        ("01.01.1000", "1000-01-01"),
+        ("03-04-1100", None),
+        ("31.02.2020", None),
     ],
 )
-def test_behind_a_year_stands_the_month_whatever_else_would_be_a_day(text: str, day: str | None) -> None:
+def test_days_in_digits(text: str, day: str | None) -> None:
     assert normalize_date(text) == day
