@@ -97,9 +97,8 @@ class Baselines:
 
     async def _without_playbook(self, task: AceTask, rows: Sequence[Row]) -> Method:
         asking = self._session.asking(Playbook(), task)
+        name = f"{NO_PLAYBOOK}, {task.name}"
         evaluation = await self._session.evaluate(
-            asking, rows, name=task.name, purpose="test", checker=task.checker
+            asking, rows, name=name, purpose="test", checker=task.checker
         )
-        return Method(
-            name=f"no playbook, {task.name}", note="the same rows", evaluation=evaluation, parts=(task.name,)
-        )
+        return Method(name=name, note="the same rows", evaluation=evaluation, parts=(name,))

@@ -14,6 +14,7 @@ from flows.answering import identify_other, servers_of
 from flows.providers import revision_in_keys
 from flows.run import Run
 from flows.settings import SettingsError
+from tasks.ace.made_up import is_made_up
 from tasks.ace.roles import Role, Tier
 from tasks.ask import Stop
 from tasks.identity import Identity
@@ -74,6 +75,7 @@ class Models:
             revision=await self._revision(name) if name else run.revision,
             sampling=self._parameters.sampling(given),
             min_confidence=given.min_confidence,
+            doubts=is_made_up,
         )
 
     async def _revision(self, name: ModelName) -> str:

@@ -80,9 +80,9 @@ def _methods(result: AceResult) -> list[MethodView]:
 
 
 def _free(spent: Sequence[RoleCost]) -> str:
-    """Say where a method cost nothing because another part of the run had asked the same."""
+    """Say where a method cost nothing because the same was asked before."""
     is_free = sum(one.put for one in spent) > 0 and not any(one.cost.sent for one in spent)
-    return "; another part of the run had asked the same" if is_free else ""
+    return "; another part of this run, or another run, had asked the same" if is_free else ""
 
 
 def _costs(result: AceResult) -> list[CostView]:

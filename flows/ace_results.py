@@ -146,20 +146,32 @@ class AceResult:
             if one.readable < FEW_READABLE * len(one.rows)
         ]
         found += [
-            f"{name}: {one.failed} of {len(one.rows)} rows have no answer at all and count as wrong; running "
-            "this again asks for what a server failed to answer."
+            f"{name}: {one.failed - one.overflowed} of {len(one.rows)} rows have no answer at all and count "
+            "as wrong; running this again asks for what a server failed to answer."
             for name, one in evaluated
-            if one.failed
+            if one.failed > one.overflowed
+        ]
+        found += [
+            f"{name}: the prompts of {one.overflowed} of {len(one.rows)} rows are longer than the context of "
+            "the model and count as wrong; serve it with a longer one, or leave out what is long."
+            for name, one in evaluated
+            if one.overflowed
         ]
         return found
 
     def _of_roles(self) -> list[str]:
         last_tiers = {one.role: one for one in self.costs if one.role in UNUSABLE}
-        return [
+        found = [
             f"{role}: {one.asked - one.usable} of {one.asked} answers could not be used; {UNUSABLE[role]}."
             for role, one in last_tiers.items()
             if one.usable < FEW_READABLE * one.asked
         ]
+        if found and self.tally.failed:
+            found.append(
+                f"{self.tally.failed} prompts have no answer at all; running this again asks for those that "
+                "a server failed to answer."
+            )
+        return found
 
     def headline(self) -> str:
         """Say the result in one line."""

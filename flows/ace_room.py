@@ -25,6 +25,9 @@ REVIEW_TOKENS = 800
 UNBOUNDED_REVIEW_TOKENS = MAX_QUOTED // 3
 """Where nothing bounds it but what is quoted of it."""
 
+COUNTED = 8
+"""Questions of which the tokens are counted to find the longest."""
+
 MANY = 99_999
 """A count whose digits are as many as there will be."""
 
@@ -71,14 +74,15 @@ async def find_room(
     Raises:
         SettingsError: A context holds no question with a playbook, or no review with one.
     """
-    longest = max(questions, key=lambda one: len(one.text) + len(one.context))
+    longest = await longest_of(counter, task, questions)
+    what = f"the longest question (row {longest.id})"
     review = _review_tokens(parameters, roles.reflector)
     asked = generator_messages(task, in_tags(""), longest)
     reviewed = [(longest, Reflected(key_insight=""))]
     told = nearly_full(parameters.playbook_tokens, parameters.playbook_tokens)
     curated = curator_messages(task, in_tags(""), _with_full_sections(start), reviewed, room=told)
-    again = await _left(counter, roles.generator, contexts, asked, review, "question")
-    curating = await _left(counter, roles.curator, contexts, curated, review, "question with its review")
+    again = await _left(counter, roles.generator, contexts, asked, review, what)
+    curating = await _left(counter, roles.curator, contexts, curated, review, f"{what} with its review")
     known = [one for one in (again, curating) if one is not None]
     return TokenRoom(
         playbook=min([parameters.playbook_tokens, *known]),
@@ -86,6 +90,22 @@ async def find_room(
         counts=await counter.count_text(_longest_counts()),
         instead=None if again is None else again + review,
     )
+
+
+async def longest_of(counter: TokenCounter, task: AceTask, questions: Sequence[Question]) -> Question:
+    """Return the question with the most tokens, counting those that may be it.
+
+    A token has some four letters of English, and a digit, a sign or a byte of another script may be one.
+    """
+
+    def likely_tokens(one: Question) -> float:
+        text = one.context + one.text
+        letters = sum(each.isascii() and (each.isalpha() or each == " ") for each in text)
+        return letters / 4 + len(text.encode()) - letters
+
+    likely = sorted(questions, key=likely_tokens, reverse=True)[:COUNTED]
+    tokens = [await counter.count_messages(generator_messages(task, "", one)) for one in likely]
+    return max(zip(tokens, likely, strict=True), key=lambda pair: pair[0])[1]
 
 
 async def contexts_of(parameters: AceBase, run: Run, serving: Serving | None) -> dict[str, int]:
@@ -128,7 +148,7 @@ async def _left(
     left = context - fixed - answer - review
     if left <= 0:
         raise SettingsError(
-            f"the context of {tier.model!r} has {context:,} tokens, of which a {what} takes {fixed:,} for "
+            f"the context of {tier.model!r} has {context:,} tokens, of which {what} takes {fixed:,} for "
             f"the {role.name}, its answer up to {answer:,} and a review {review:,}: there is no room for a "
             "playbook; lower max_output_tokens, or serve the model with a longer context"
         )

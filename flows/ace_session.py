@@ -19,12 +19,13 @@ from flows.ace_tidying import Tidying, open_tidying
 from flows.ledger import LEDGER, Ledger
 from flows.run import Run
 from tasks.ace.adapting import Event, Plateau, Step, Validated
+from tasks.ace.attempts import is_put_right
 from tasks.ace.curating import Curation
 from tasks.ace.evaluation import Evaluation, evaluate, evaluate_by_judge
 from tasks.ace.generating import Asking
 from tasks.ace.judging import EnvironmentJudge, Judge, LabelJudge, SelfJudge
 from tasks.ace.learning import Learner
-from tasks.ace.made_up import make_up_answer
+from tasks.ace.made_up import make_up_answer, may_be_put_right
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_text import to_text
 from tasks.ace.roles import Role
@@ -75,6 +76,7 @@ class Session:
             rounds=parameters.rounds,
             stops=parameters.stops,
             lessons=parameters.lessons,
+            put_right=may_be_put_right if self.run.estimator else is_put_right,
             post_generation=parameters.post_generation,
             tidy=self.tidying,
         )
@@ -210,8 +212,8 @@ async def open_session(
     for role in (roles.generator, roles.reflector, roles.curator):
         costs.add(role)
     run.on_spent(costs.ledger.note)
-    if run.estimator:
-        run.estimator.make_up = make_up_answer
+    for estimator, _ in run.estimators:
+        estimator.make_up = make_up_answer
     progress = AceProgress(total=total)
     for generator in (run.generator, *run.others.values()):
         generator.watch = progress.watch

@@ -15,7 +15,7 @@ from tasks.ace.own_code import GuardedChecker, TaskCodeError
 from tasks.ace.playbook import Playbook
 from tasks.ace.playbook_json import PlaybookFileError, from_json, to_json
 from tasks.ace.playbook_text import parse
-from tasks.ace.spec import find_task
+from tasks.ace.spec import TaskError, find_task
 from tasks.ace.values import AceTask, Row
 
 FILES: Mapping[str, str] = {
@@ -108,8 +108,7 @@ def open_offline(parameters: AceParameters) -> Source:
     test = read_rows(task, parameters, "test", parameters.test_path, parameters.test_rows)
     compared = None
     if parameters.compare_with:
-        other = find_task(parameters.compare_with)
-        compared = other, read_rows(other, parameters, "test", parameters.test_path, parameters.test_rows)
+        compared = _compared(parameters)
     train = read_rows(task, parameters, "train", parameters.train_path, parameters.train_rows)
     if "in-context examples" in parameters.baselines and all(row.target is None for row in train):
         notes = (*notes, "in-context examples are left out, for no train row has a label")
@@ -122,6 +121,14 @@ def open_offline(parameters: AceParameters) -> Source:
         compared=compared,
         notes=notes,
     )
+
+
+def _compared(parameters: AceParameters) -> tuple[AceTask, Sequence[Row]]:
+    try:
+        other = find_task(parameters.compare_with)
+        return other, read_rows(other, parameters, "test", parameters.test_path, parameters.test_rows)
+    except (TaskError, RowsError) as error:
+        raise type(error)(f"compare_with is {parameters.compare_with!r}: {error}") from error
 
 
 def open_online(parameters: AceOnlineParameters) -> Source:

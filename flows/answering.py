@@ -24,6 +24,7 @@ from cache.store import Store
 from flows.providers import open_provider, revision_in_keys
 from flows.run_parameters import RunParameters
 from flows.settings import Settings, SettingsError
+from tasks.estimate import Estimator
 from tasks.identity import Identity, Witness
 
 
@@ -205,6 +206,8 @@ def servers_of(backend: Backend) -> tuple[Server, ...]:
         return (*servers_of(backend.first), *servers_of(backend.second))
     if isinstance(backend, Replicas):
         return backend.servers
+    if isinstance(backend, Estimator):
+        return servers_of(backend.asked)
     return (backend,) if isinstance(backend, VLLMServer | VLLMEngine | TransformersLocal) else ()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from prefect.artifacts import acreate_table_artifact
 from prefect.logging import get_run_logger
 
+from backends.messages import Usage
 from backends.prices import cost_usd
 from flows.run import Run
 from tasks.speed import expected_seconds
@@ -15,16 +16,17 @@ async def show_estimate(run: Run) -> dict[str, Any]:
     """Show what a run would cost, in the log and in the UI; return it as plain JSON."""
     if run.estimator is None:
         raise ValueError("the run was no estimate")
-    tally, usage = run.generator.tally, run.estimator.usage
+    tally, usage = run.tally, sum((one.usage for one, _ in run.estimators), Usage())
+    costs = [cost_usd(one.usage, price) for one, price in run.estimators if one.usage != Usage()]
     found: dict[str, Any] = {
         "calls": tally.prompts,
         "hits": tally.from_the_store,
         "to_send": tally.sent,
         "input_tokens": usage.input_tokens,
-        "computed_input_tokens": run.estimator.computed_tokens,
+        "computed_input_tokens": sum(one.computed_tokens for one, _ in run.estimators),
         "max_output_tokens": usage.output_tokens,
-        "seconds": expected_seconds(run.store, run.model, run.revision, usage),
-        "max_cost_usd": cost_usd(usage, next(iter(run.prices.values()))),
+        "seconds": expected_seconds(run.store, run.model, run.revision, run.estimator.usage),
+        "max_cost_usd": None if None in costs else sum((one for one in costs if one is not None), 0.0),
     }
     get_run_logger().info(told(found))
     await acreate_table_artifact(

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import cast
 
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment as running_deployment
@@ -84,9 +83,10 @@ class Run:
         Args:
             generator: Of another model; the run's by default.
         """
+        asks = generator or self.generator
         if self.estimator:
-            return self.generator.each
-        return TaskAsk(generator or self.generator, results=self.settings.store / "results").outcomes
+            return asks.each
+        return TaskAsk(asks, results=self.settings.store / "results").outcomes
 
     def on_spent(self, note: Callable[[str, Tally], None]) -> None:
         """Have it told for which purpose the tally grows; see `Generator.spent`."""
@@ -102,6 +102,16 @@ class Run:
         own = self.generator.tally
         total = own.with_stand_in(fallback.generator.tally) if fallback else own
         return sum((one.tally for one in self.others.values()), total)
+
+    @property
+    def estimators(self) -> list[tuple[Estimator, Price | None]]:
+        """Who stands in for the models where only the costs are wanted, with their prices."""
+        asked = {next(iter(self.prices)): self.generator, **self.others}
+        return [
+            (one.backend, self.prices[name])
+            for name, one in asked.items()
+            if isinstance(one.backend, Estimator)
+        ]
 
     def cost_usd(self) -> float | None:
         """Return what the run has cost so far, with all who answer in it; None where a price is missing."""
@@ -199,13 +209,16 @@ async def _open_others(
     others: dict[str, Generator] = {}
     for name in map(parse_model, parameters.other_models):
         is_same = name.provider == parameters.provider
-        if parameters.estimate or (is_same and not PROVIDERS[name.provider].external):
+        if is_same and not PROVIDERS[name.provider].external:
             continue
-        backend = generator.backend if is_same else await open_backend(name.provider)
+        own = None if is_same else await open_backend(name.provider)
+        backend = own or generator.backend
+        if parameters.estimate:
+            backend = _estimator(own) if own else Estimator(asked=generator.backend)
         price = cost_of(prices[str(name)])
         one = replace(generator, backend=backend, tally=Tally(), cost_of=price, fallback=None)
-        if not is_same:
-            cast("HookedBackend", backend).hooks.on_exchange = one.record
+        if own:
+            own.hooks.on_exchange = one.record
         others[str(name)] = one
     return others
 

@@ -382,7 +382,8 @@
     const here = run.evaluations.filter(([step]) => step === number);
     return here.map(([, split, name, right, total, low, high]) => {
       const share = total ? `: ${percent(right / total)} (${percent(low)} to ${percent(high)})` : "";
-      return make("p", {}, make("b", {}, split), " ", make("bdi", {}, name), `${share}, ${count(right)} of ${count(total)} right`);
+      const more = name === split ? [] : [" ", make("bdi", {}, name)];
+      return make("p", {}, make("b", {}, split), ...more, `${share}, ${count(right)} of ${count(total)} right`);
     });
   }
 

@@ -64,6 +64,11 @@ class QuestionRun:
         return any(likeness_key(one.lesson) == likeness_key(lesson) for one in self.reviews)
 
 
+def is_put_right(run: QuestionRun) -> bool:
+    """Say whether a review led to an answer that was accepted."""
+    return run.stop == "corrected"
+
+
 def votes_of(runs: Sequence[QuestionRun]) -> list[tuple[str, str, str]]:
     """Return (bullet, tag, question) of all votes, and a neutral one for each use without a vote.
 

@@ -53,7 +53,7 @@ class Curation:
         edited = playbook
         answers = await self._answers(playbook, in_chunks(reviews, self.chunk), name, room)
         for one in chain.from_iterable(answers):
-            edited, made = applied(edited, one, step)
+            edited, made = applied(edited, one, step, most=min(self.max_operations, MAX_OPERATIONS))
             changes += made
         return edited, changes
 
@@ -99,16 +99,16 @@ class Curation:
         )
 
 
-def applied(playbook: Playbook, answer: Answered[list[object]], step: int) -> tuple[Playbook, list[Change]]:
+def applied(
+    playbook: Playbook, answer: Answered[list[object]], step: int, *, most: int = MAX_OPERATIONS
+) -> tuple[Playbook, list[Change]]:
     """Apply what one Curator answered; no answer, and more than it may want, are refused changes."""
     if answer.value is None:
         why = answer.error or "there is no list of operations in what was written"
         return playbook, [Change(type="?", refused=f"the Curator gave no answer that can be used: {why}")]
-    playbook, changes = apply(playbook, answer.value[:MAX_OPERATIONS], step=step)
-    if (left := len(answer.value) - MAX_OPERATIONS) > 0:
-        changes.append(
-            Change(type="?", refused=f"{left} operations more than {MAX_OPERATIONS} were left out")
-        )
+    playbook, changes = apply(playbook, answer.value[:most], step=step)
+    if (left := len(answer.value) - most) > 0:
+        changes.append(Change(type="?", refused=f"{left} operations more than {most} were left out"))
     return playbook, changes
 
 

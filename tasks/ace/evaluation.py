@@ -23,6 +23,8 @@ class Evaluated:
     tier: int = 0
     failed: bool = False
     """There was no answer at all."""
+    overflowed: bool = False
+    """Because its prompt is longer than what the model's context holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +57,11 @@ class Evaluation:
     def failed(self) -> int:
         """Rows without any answer."""
         return sum(one.failed for one in self.rows)
+
+    @property
+    def overflowed(self) -> int:
+        """Of them, rows whose prompts no context holds."""
+        return sum(one.overflowed for one in self.rows)
 
 
 async def evaluate(
@@ -133,6 +140,7 @@ def _evaluation(
                 bullet_ids=one.value.bullet_ids if one.value else (),
                 tier=one.tier,
                 failed=one.value is None,
+                overflowed=one.value is None and one.error is not None and one.error.overflows,
             )
             for question, one, score in zip(questions, answered, scores, strict=True)
         )

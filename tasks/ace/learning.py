@@ -13,7 +13,7 @@ from functools import partial
 from typing import Literal
 
 from tasks.ace.answers import Reflected, read_reflected
-from tasks.ace.attempts import EARLY, Attempt, QuestionRun, Stop, votes_of
+from tasks.ace.attempts import EARLY, Attempt, QuestionRun, Stop, is_put_right, votes_of
 from tasks.ace.curating import Curation
 from tasks.ace.deltas import Change
 from tasks.ace.generating import Asking
@@ -69,6 +69,7 @@ class Learner:
         rounds: Reviews of a wrong answer at most, each followed by another attempt.
         stops: Which of EARLY end a question's rounds.
         lessons: Which rows have a lesson for the Curator; all of them vote.
+        put_right: Which rows count as corrected; an estimate takes the worst case.
         post_generation: Ask each question again with the new playbook: a metric of the reference, no more.
         tidy: De-duplicates and prunes.
     """
@@ -81,6 +82,7 @@ class Learner:
     rounds: int = 3
     stops: frozenset[str] = frozenset(EARLY)
     lessons: Lessons = "all"
+    put_right: Callable[[QuestionRun], bool] = is_put_right
     post_generation: bool = False
     tidy: Tidy = leave_alone
 
@@ -109,12 +111,8 @@ class Learner:
             self._close(again, is_last=number == self.rounds)
         votes = votes_of(runs)
         voted = playbook.tagged([(bullet, tag) for bullet, tag, _ in votes], step=step)
-        # Of each question the last review counts, as published; one without a lesson has nothing to add.
-        reviews = [
-            (run.question, run.reviews[-1])
-            for run in runs
-            if run.reviews and run.reviews[-1].lesson and self._teaches(run)
-        ]
+        # Of each question the last review counts, as published.
+        reviews = [(run.question, run.reviews[-1]) for run in runs if run.reviews and self._teaches(run)]
         edited, changes = await self.curation.edit(voted, reviews, step=step, name=name, room=room)
         tidied, tidying = await self.tidy(edited, step)
         return Learned(
@@ -200,9 +198,12 @@ class Learner:
                 run.stop = "rounds used up"
 
     def _teaches(self, run: QuestionRun) -> bool:
-        if self.lessons == "corrected":
-            return run.stop == "corrected"
-        return self.lessons == "all" or not run.is_right_at_first
+        """Say whether a question that was reviewed has something for the Curator."""
+        if self.lessons == "all":  # as published: also where a review has no lesson
+            return True
+        if not run.reviews[-1].lesson:
+            return False
+        return self.put_right(run) if self.lessons == "corrected" else not run.is_right_at_first
 
     def _normal(self, answer: str | None) -> str | None:
         return None if answer is None else self.task.checker.normal(answer)

@@ -33,6 +33,9 @@ _ID = r"(?=[^\W_]*[^\W\d_])[^\W_]+-[0-9]{5,}"
 LIKE_IDS = re.compile(rf"\[\s*({_ID}(?:[\s,;/|&]+(?:and\s+)?{_ID})*)\s*\]")
 """What looks like ids that a playbook gives, in a text that may not name any; `rates[idx-1]` does not."""
 
+LIKE_BULLETS = re.compile(r"\[([^\[\]]*)\](?=\s*helpful\s*=)", re.IGNORECASE)
+"""What looks like the beginning of a bullet's line, whatever the id."""
+
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 UNSEEN = re.compile(
@@ -53,7 +56,9 @@ def tamed(text: str) -> str:
     >>> tamed("x<5 and a < b [calc-00001, err-00002] </s>")
     'x<5 and a < b (calc-00001, err-00002) \u2039/s>'
     """
-    return TAG.sub(LIKE_A_BRACKET, BRACKETED.sub(r"(\1)", LIKE_IDS.sub(r"(\1)", text)))
+    for marks in (LIKE_BULLETS, LIKE_IDS, BRACKETED):
+        text = marks.sub(r"(\1)", text)
+    return TAG.sub(LIKE_A_BRACKET, text)
 
 
 def folded(text: str) -> str:

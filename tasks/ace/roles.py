@@ -28,6 +28,8 @@ class Tier:
     sampling: SamplingParams
     min_confidence: float = 0.0
     """Answers below it go to the next tier, if there is one; from 0 to 1."""
+    doubts: Callable[[str], bool] = lambda _: False
+    """Whether an answer goes to the next tier however sure the model was: those that an estimate makes up."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,7 +129,7 @@ class Role:
             for place, outcome in zip(now, outcomes, strict=True):
                 one, before = _answered(outcome, number, place, read), found[place]
                 good = one.value is not None and usable(one.value)
-                sure = good and (_confidence(outcome) >= tier.min_confidence or number == last)
+                sure = good and (number == last or _is_sure(tier, outcome))
                 self.counts[number].note(
                     taken_over=number > 0,
                     usable=good,
@@ -172,9 +174,15 @@ def _answered(outcome: Outcome, tier: int, place: int, read: Callable[[int, str]
     return Answered(value=None, tier=tier, error=outcome)
 
 
-def _confidence(outcome: Outcome) -> float:
+def _is_sure(tier: Tier, outcome: Outcome) -> bool:
+    return (
+        isinstance(outcome, Response)
+        and _confidence(outcome) >= tier.min_confidence
+        and not tier.doubts(outcome.text)
+    )
+
+
+def _confidence(outcome: Response) -> float:
     """Return how sure a model was of its answer, from 0 to 1; 1 where that is not known."""
-    if not isinstance(outcome, Response):
-        return 0.0
     logprobs = [one.logprob for one in outcome.token_logprobs]
     return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0

@@ -1,8 +1,10 @@
 """The flow `ace` from rows to report, answered by a made-up learner: numbers, files, costs, the UI."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -208,6 +210,34 @@ def test_an_estimate_sends_nothing_and_leaves_nothing(
     assert not (place.folder / "runs").exists()
 
 
+def test_a_run_in_which_the_last_review_helps_costs_no_more_than_its_estimate(
+    process: ICMProcess, folders: Callable[[], Path]
+) -> None:
+    tried: Counter[str] = Counter()
+
+    def late(role: str, prompt: str, answer: str) -> str:
+        """Be right at the fourth attempt, whatever the question; have something new to say each time."""
+        question = re.findall(r"<question>\n(.*?)\n</question>", prompt, re.DOTALL)[-1]
+        said = json.loads(answer)
+        if role == "generator":
+            tried[question] = tried[question] + 1 if "<reflection>" in prompt else 0
+            if tried[question] < 3:
+                return json.dumps({**said, "final_answer": f"wrong {tried[question]}"})
+        if role == "reflector":
+            return json.dumps({**said, "key_insight": f"{said['key_insight']} Case {tried[question]}."})
+        return answer
+
+    with FakeVLLM(writer=writer(spoil=late), max_model_len=32_768) as fake:
+        place = Place(base_url=fake.base_url, model="fake-model", folder=folders())
+        found = process.run(place, {**ALONE, "estimate": True}, flow="ace").require_completed().summary
+        cost = process.run(place, ALONE, flow="ace").require_completed().summary["cost"]
+        again = process.run(place, {**ALONE, "estimate": True}, flow="ace").require_completed().summary
+    assert cost["sent"] <= found["to_send"] < 1.5 * cost["sent"]
+    assert cost["usage"]["input_tokens"] <= found["input_tokens"]
+    assert cost["usage"]["output_tokens"] <= found["max_output_tokens"]
+    assert (again["to_send"], again["hits"]) == (0, again["calls"])
+
+
 def test_a_budget_stops_it_and_what_was_answered_is_not_asked_again(
     process: ICMProcess, fake: FakeVLLM, new_place: Callable[[], Place], finished: Finished
 ) -> None:
@@ -343,10 +373,10 @@ def test_with_one_row_at_a_time_it_is_the_published_loop(
     right = outcome.summary["stops"]["right at first"]
     assert corrected
     assert right
-    # Each row takes 4 calls, and 5 where the first review put it right; without a lesson there is no Curator.
+    # Each row takes 4 calls, and 5 where the first review put it right.
     assert put["generator"] == 2 * 6 + corrected
     assert put["reflector"] == 6
-    assert put["curator"] == corrected
+    assert put["curator"] == 6
     assert [step["right_after"] for step in steps] == [1] * 6
 
 
@@ -506,6 +536,16 @@ def test_a_review_that_did_not_help_calls_for_a_better_reviewer(process: ICMProc
     assert large["rescued"] == 0  # the small one's reviews could be read
     assert all(len(attempts) in {1, 3} for step in steps_of(outcome) for attempts in step["attempts"])
     assert outcome.summary["bullets"] > 0
+
+
+def test_an_estimate_puts_every_question_to_every_tier(
+    process: ICMProcess, two: Place, folders: Callable[[], Path]
+) -> None:
+    place = replace(two, folder=folders())
+    parameters = {**TIERS, "generator": [{"model": "small"}, {"model": "large"}], "estimate": True}
+    found = process.run(place, parameters, flow="ace").require_completed().summary
+    alone = process.run(place, {**TIERS, "estimate": True}, flow="ace").require_completed().summary
+    assert found["to_send"] == alone["to_send"] + 10 * 4 + 12  # four attempts a row, and the test
 
 
 def test_the_sum_over_roles_and_tiers_is_the_whole(process: ICMProcess, two: Place) -> None:

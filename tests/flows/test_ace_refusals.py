@@ -130,7 +130,10 @@ REFUSED: dict[str, tuple[Wrong, list[str]]] = {
         lambda _: {"reflector": [{"modell": "large"}]},
         ["ParametersError", "reflector.0.modell"],
     ),
-    "comparison with an unknown task": (lambda _: {"compare_with": "sums"}, ["TaskError", "'sums'"]),
+    "comparison with an unknown task": (
+        lambda _: {"compare_with": "sums"},
+        ["TaskError", "compare_with is 'sums'"],
+    ),
     "comparison with a task of other rows": (
         lambda _: {"compare_with": "finer"},
         ["RowsError", "'context'"],

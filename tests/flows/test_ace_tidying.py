@@ -17,7 +17,7 @@ from cache.disk_store import DiskStore
 from cache.lookup import CacheMode, Lookup
 from flows.ace_models import Roles
 from flows.ace_parameters import AceParameters
-from flows.ace_room import REVIEW_TOKENS, TokenRoom, contexts_of, find_room
+from flows.ace_room import REVIEW_TOKENS, TokenRoom, contexts_of, find_room, longest_of
 from flows.ace_tidying import Tidying, open_tidying
 from flows.answering import Answerer
 from flows.model_serving import Serving
@@ -30,6 +30,7 @@ from tasks.ace.playbook_text import parse
 from tasks.ace.prompts import CURATOR, curator_messages, generator_messages, reflection_text
 from tasks.ace.rendering import RENDERINGS, Rendering, in_tags
 from tasks.ace.roles import Role
+from tasks.ace.values import Question
 from tasks.generate import Generator
 from tests.tasks.ace.world import TASK, Asker, rows, tier
 
@@ -184,7 +185,8 @@ async def test_a_review_is_no_longer_than_its_reviewer_may_write() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "who"), [(1_000, "a question takes .* for the generator"), (2_900, "review .* the curator")]
+    ("context", "who"),
+    [(1_000, "question .row r10. takes .* for the generator"), (2_900, "review .* the curator")],
 )
 async def test_a_context_that_holds_no_playbook_is_refused(context: int, who: str) -> None:
     with pytest.raises(SettingsError, match=rf"'m' has {context:,} tokens.*{who}.*no room for a playbook"):
@@ -381,3 +383,18 @@ async def test_bullets_of_the_present_step_stay_before_older_ones() -> None:
     most = 2 * len(f"[{new.id}] {new.text}\n")
     tidying = await tidying_of(parameters(playbook_tokens=most), {})
     assert new.id in (await tidying(playbook, 7))[0].bullets
+
+
+async def test_the_longest_question_is_the_one_with_the_most_tokens() -> None:
+    class Digits(Characters):
+        """A tokenizer to which a digit is a token, and five letters are."""
+
+        async def count_messages(self, messages: Sequence[Message]) -> int:
+            text = "".join(message.content for message in messages)
+            return sum(one.isdigit() for one in text) + len(text) // 5
+
+    prose = [Question(id=f"p{n}", text="a long question in words " * 40) for n in range(20)]
+    digits = Question(id="d", text="0123456789" * 50)
+    assert len(digits.text) < len(prose[0].text)
+    assert (await longest_of(Digits(), TASK, [*prose, digits])).id == "d"
+    assert (await longest_of(Characters(), TASK, [*prose, digits])).id == "p0"

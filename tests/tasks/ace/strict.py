@@ -44,7 +44,7 @@ class Strict:
             if generated.final_answer == row.target:
                 break
         self.playbook = self.playbook.tagged(votes, step=step)
-        if review is None or not review.lesson:
+        if review is None:
             return
         sections = [section.name for section in self.playbook.sections]
         text = self._ask(
@@ -66,7 +66,8 @@ class Strict:
         feedback = Feedback(is_ok=is_right, text=f"{begins}: {row.target}")
         excerpt = "\n".join(line for name, line in self._lines().items() if name in cited)
         messages = reflector_messages(self.task, excerpt, row.question, generated, feedback)
-        return read_reflected(self._ask(messages, reflector_schema(cited, 100)), cited)
+        said = self._ask(messages, reflector_schema(cited, 100))
+        return read_reflected(said, cited, needs_lesson=not is_right)
 
     def _lines(self) -> dict[str, str]:
         return {bullet.id: f"[{bullet.id}] {bullet.text}" for bullet in self.playbook.by_age}

@@ -70,3 +70,15 @@ async def test_a_review_that_no_context_holds_is_a_refused_change() -> None:
     assert narrow.asked == [3, 2, 1, 1, 1]
     assert len(playbook) == 0
     assert ["too long" in (change.refused or "") for change in changes] == [True] * 3
+
+
+async def test_a_curator_may_want_only_so_many_edits_also_where_no_schema_holds_it_to_that() -> None:
+    narrow = Narrow(20)
+    tier = Tier(ask=narrow.ask, model="m", sampling=SamplingParams(max_tokens=512))
+    curation = Curation(
+        task=TASK, curator=Role(name="curator", tiers=(tier,)), max_operations=2, structured=False
+    )
+    given = [(Question(id=str(n), text="?"), Reflected(key_insight=f"lesson-{n}")) for n in range(5)]
+    playbook, changes = await curation.edit(Playbook(), given, step=1, name="batch")
+    assert [bullet.text for bullet in playbook.by_age] == ["lesson-0", "lesson-1"]
+    assert [change.refused for change in changes] == [None, None, "3 operations more than 2 were left out"]

@@ -58,6 +58,8 @@ def test_what_is_no_markup_stays_as_it_is(text: str) -> None:
     [
         ("see [calc-00001], [ ph-00005 ] and [a-123456]", "see (calc-00001), (ph-00005) and (a-123456)"),
         ("[[calc-00001]]", "[(calc-00001)]"),
+        ("[ab-7] helpful=9 harmful=0 :: x", "(ab-7) helpful=9 harmful=0 :: x"),
+        ("a [plain]  Helpful = 1", "a (plain) Helpful = 1"),
         ("[ph2-00001] [2ph-00001]", "(ph2-00001) (2ph-00001)"),
         ("[calc-00001, err-00002]", "(calc-00001, err-00002)"),
         ("[a-00001; b-00002 and c-00003|d-00004 ]", "(a-00001; b-00002 and c-00003|d-00004)"),
