@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from rapidfuzz.distance import LCSseq
@@ -47,7 +47,7 @@ THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
 SIGN = re.compile(r"(?:^|[\s(=])[-\u2212]\Z")
 """Ends what stands before a negative number; in "5-10" and "2024-01" there is none."""
 
-SENTENCE_END = re.compile(r"[.:;!?]")
+SENTENCE_END, CLAUSE_END = re.compile(r"[.:;!?]"), re.compile(r"[,:]")
 
 ENDINGS = ("ations", "ation", "ings", "ing", "ied", "ies", "ed", "es", "ly", "s", "e", "y")
 LEAST_STEM = 3
@@ -68,7 +68,8 @@ class Token(NamedTuple):
     negates: bool = False
     is_content: bool = False
     """Whether it is a word that says something by itself."""
-    behind_comma: bool = False
+    begins_clause: bool = False
+    """Whether a comma or a colon stands before it."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ class Claims:
     """The stems of those that say something, as often as they come; without numbers and units."""
     folded: tuple[str, ...]
     """The text without anything but its words and numbers, folded."""
-    order: tuple[str, ...]
+    orders: tuple[tuple[str, ...], tuple[str, ...]]
     """Numbers, names, and stems of words that say something or say how others belong together, as they come.
 
-    Without what may stand elsewhere and say the same: a clause in front comes last ("To get A, divide B" as
-    "Divide B to get A"), a genitive behind its noun ("the result's sign" as "the sign of the result").
+    The second time clauses in front come last: "To get A, divide B" as "Divide B to get A". A genitive comes
+    behind its noun in both: "the result's sign" as "the sign of the result".
     """
     qualified: frozenset[tuple[str, str]]
     """Stems of content words of which the second follows at once: (prefer, dividend)."""
@@ -125,7 +126,7 @@ class Claims:
             and self.names <= other.words
             and other.names <= self.words
             and not _opposed(self.stems - other.stems, other.stems - self.stems)
-            and _is_in_order(self.order, other.order)
+            and any(map(_is_in_order, self.orders, other.orders))
             and not _is_narrower(self, other)
             and not _is_narrower(other, self)
         )
@@ -150,30 +151,30 @@ def claims_of(text: str) -> Claims:
             if token.is_content and token.text not in UNITS and token.text not in NUMBER_WORDS
         ),
         folded=tuple(token.text for token in tokens if token.kind not in {"unit", "operator"}),
-        order=tuple(_order(tokens)),
+        orders=(tuple(_said(tokens)), tuple(_said(list(_with_clauses_last(tokens))))),
         qualified=frozenset(_qualified(tokens)),
     )
 
 
 def tokens_of(text: str) -> Iterator[Token]:
     """Yield the tokens of a text."""
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).strip()
     end = 0
     for found in TOKEN.finditer(text):
         kind, written = str(found.lastgroup), found[0]
         is_first = not end or SENTENCE_END.search(text, end, found.start()) is not None
-        behind_comma = "," in text[end : found.start()]
+        begins_clause = CLAUSE_END.search(text, end, found.start()) is not None
         end = found.end()
         if kind == "number":
             sign = "-" if SIGN.search(text, max(0, found.start() - 2), found.start()) else ""
-            yield Token(kind, sign + plain_number(written), written, is_first, behind_comma=behind_comma)
+            yield Token(kind, sign + plain_number(written), written, is_first, begins_clause=begins_clause)
         elif kind == "operator":
             yield Token(kind, OPERATORS.get(written, written), written, is_first)
         else:
             folded = written.casefold().replace("\u2019", "'").removesuffix("'s")
             negates = folded in NEGATIONS or folded.endswith("n't")
             is_content = kind != "unit" and not negates and folded not in STOP_WORDS
-            yield Token(kind, folded, written, is_first, negates, is_content, behind_comma)
+            yield Token(kind, folded, written, is_first, negates, is_content, begins_clause)
 
 
 def plain_number(written: str) -> str:
@@ -248,16 +249,21 @@ def _is_name(token: Token) -> bool:
     return inner != inner.lower() or not inner.replace("'", "").replace("\u2019", "").isalpha()
 
 
-def _order(tokens: Sequence[Token]) -> Iterator[str]:
-    starts = [place for place, token in enumerate(tokens) if token.is_first] or [0]
-    for start, end in pairwise([*starts, len(tokens)]):
-        yield from _order_of_sentence(tokens[start:end])
+def _with_clauses_last(tokens: Sequence[Token]) -> Iterator[Token]:
+    sentences = _parts(tokens, [token.is_first and not token.begins_clause for token in tokens])
+    for sentence in sentences:
+        clauses = _parts(sentence, [token.begins_clause for token in sentence])
+        main = next((n for n, clause in enumerate(clauses) if clause[0].text not in FRONTED), 0)
+        yield from chain.from_iterable(clauses[main:] + clauses[:main])
 
 
-def _order_of_sentence(tokens: Sequence[Token]) -> Iterator[str]:
-    comma = next((place for place, token in enumerate(tokens) if token.behind_comma), 0)
-    if tokens and tokens[0].text in FRONTED:
-        tokens = [*tokens[comma:], *tokens[:comma]]
+def _parts(tokens: Sequence[Token], starts: Sequence[bool]) -> list[Sequence[Token]]:
+    """Cut tokens before each that starts a part."""
+    cuts = [place for place, begins in enumerate(starts) if begins and place]
+    return [tokens[start:end] for start, end in pairwise([0, *cuts, len(tokens)]) if start < end]
+
+
+def _said(tokens: Sequence[Token]) -> Iterator[str]:
     said = [token for place, token in enumerate(tokens) if _is_said(tokens, place)]
     for place in reversed(range(len(said) - 1)):
         if said[place].written[-2:] in {"'s", "\u2019s"}:

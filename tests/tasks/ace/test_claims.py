@@ -19,6 +19,7 @@ from tests.tasks.ace.playbooks import texts
         ("Compute NPV", "compute npv"),
         ("Subtract A from B", "From B, subtract A"),
         ("When x rises, y falls", "y falls when x rises"),
+        ("For bonds, count days, because it is late", "Because it is late: for bonds, count days"),
         ("To get the ratio, divide. Round it.", "Divide to get the ratio. Round it."),
         ("the bond\u2019s date", "the date of the bond"),
         ("a \u00d7 b \u00f7 c \u2265 d", "a * b / c >= d"),
