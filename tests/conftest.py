@@ -9,7 +9,7 @@ from hypothesis import settings
 OUTSIDE = ("VLLM_", "OPENAI_", "OPENROUTER_", "ANTHROPIC_")
 
 settings.register_profile("dev", max_examples=60, deadline=None)
-settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=120, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")  # --hypothesis-profile goes before
 
 

@@ -247,8 +247,12 @@ def test_a_budget_stops_it_and_what_was_answered_is_not_asked_again(
     assert stopped.state == "Failed"
     one_sentence(stopped.message, "RunStoppedError", "max_requests (40)")
     assert len(asked_of(fake.stats())) == 40
+    written = {path.name for path in (place.folder / "runs").rglob("*") if path.is_file()}
+    assert written <= {"ledger.jsonl", "playbook-last.txt"}
     whole = process.run(place, SMALL, flow="ace").require_completed()
     assert asked_of(fake.stats()) == dict.fromkeys(finished.asked, 1)
+    sent = sum(one["cost"]["sent"] for one in whole.summary["roles"])  # by both runs
+    assert sent == len(finished.asked) == whole.summary["cost"]["sent"] + 40
     assert whole.bytes_of(*FILES) == finished.outcome.bytes_of(*FILES)
 
 

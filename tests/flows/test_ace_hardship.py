@@ -25,7 +25,7 @@ from tests.flows.ace_runs import (
     steps_of,
     writer,
 )
-from tests.flows.running import ICMProcess, JsonObject, Place, PrefectServer, asked_of, one_sentence, wait_for
+from tests.flows.running import ICMProcess, JsonObject, Place, PrefectServer, asked_of, wait_for
 
 MEGABYTE = 1_000_000
 
@@ -259,27 +259,3 @@ def test_a_server_that_goes_away_and_comes_back_is_waited_for(
         outcome = process.finish().require_completed()
         assert asked_of(second.stats())
     assert outcome.bytes_of(*FILES) == expected.bytes_of(*FILES)
-
-
-def test_a_server_that_stays_away_ends_it_in_one_sentence_and_it_goes_on_later(
-    process: ICMProcess, folders: Callable[[], Path]
-) -> None:
-    parameters = {**ALONE, "train_rows": 10}
-    seen: list[tuple[str, str, Mapping[str, Any]]] = []
-    settings: JsonObject = {"latency_seconds": 0.05, "max_model_len": 32_768}
-    with FakeVLLM(writer=writer(seen=seen), **settings) as first:
-        place = Place(base_url=first.base_url, model="fake-model", folder=folders())
-        process.start(place, {**parameters, "max_wait_seconds": 0}, flow="ace")
-        wait_for(lambda: len(seen) > 15, "some answers", pause=0.01)
-    stopped = process.finish()
-    assert stopped.state == "Failed"
-    one_sentence(stopped.message, "RunStoppedError", "VLLM_BASE_URL", "run this again")
-    written = {path.name for path in (place.folder / "runs").rglob("*") if path.is_file()}
-    assert written <= {"ledger.jsonl", "playbook-last.txt"}
-    with FakeVLLM(writer=writer(), port=first.port, max_model_len=32_768) as second:
-        outcome = process.run(place, parameters, flow="ace").require_completed()
-        cost = outcome.summary["cost"]
-        assert 0 < cost["sent"] < cost["prompts"]
-        assert sum(asked_of(second.stats()).values()) == cost["sent"]
-    roles = outcome.summary["roles"]
-    assert sum(one["cost"]["sent"] for one in roles) >= cost["sent"]  # of both runs
