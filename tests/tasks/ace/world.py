@@ -1,11 +1,14 @@
 """A small world for tests of learning: topics with a rule each, some of which the made-up model knows."""
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backends.base import Outcome
-from backends.messages import Request, SamplingParams
+from backends.errors import ContextOverflowError
+from backends.messages import Request, Response, SamplingParams, prompt_text
 from bench.ace_model import MadeUpLearner, Rule
 from bench.ace_worlds import TASK
 from tasks.ace.attempts import EARLY
@@ -65,6 +68,25 @@ class Asker:
     def count(self, role: str) -> int:
         """Return how many questions a role was put."""
         return sum(count for name, count in self.waves if name == role)
+
+
+@dataclass(kw_only=True)
+class Narrow:
+    """A script whose context holds so many of what a pattern finds; `seen` says how many each prompt had."""
+
+    most: int
+    pattern: str
+    answer: Callable[[str, Sequence[str]], object]
+    """(prompt, what was found in it) -> what is said, as JSON."""
+    seen: list[int] = field(default_factory=list[int])
+
+    def __call__(self, request: Request) -> Outcome:
+        prompt = prompt_text(request)
+        found: list[str] = re.findall(self.pattern, prompt)
+        self.seen.append(len(found))
+        if len(found) > self.most:
+            return ContextOverflowError("too long")
+        return Response(text=json.dumps(self.answer(prompt, found)), finish_reason="stop")
 
 
 def tier(ask: Asker, name: str = "m", **changes: Any) -> Tier:  # noqa: ANN401 - any field
